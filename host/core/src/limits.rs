@@ -1,0 +1,129 @@
+//! Every number that Weir enforces, with its reason. Configurable ones are defaults here.
+
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Body plus properties of one message (IoT Hub and IoT Edge: 256 KiB).
+pub const MAX_MESSAGE_BYTES: usize = 256 * KIB;
+/// Encoded properties of one message: they count against the message, so they cannot be larger.
+pub const MAX_PROPERTIES_BYTES: usize = 256 * KIB;
+/// An MQTT packet: the message plus 16 KiB for topic and header.
+pub const MAX_MQTT_PACKET_BYTES: usize = MAX_MESSAGE_BYTES + 16 * KIB;
+/// The first packet, before the client is known: nobody's user name needs more.
+pub const MAX_CONNECT_BYTES: usize = 64 * KIB;
+/// An MQTT topic or filter (IoT Hub allows 1 KiB heads; a property bag can fill a packet, so this
+/// holds for filters and for the part of a topic before the bag).
+pub const MAX_TOPIC_BYTES: usize = KIB;
+/// Levels of a topic filter; nothing that the hub serves has more than eight.
+pub const MAX_TOPIC_LEVELS: usize = 64;
+/// Filters of one client, on disk and in memory.
+pub const MAX_FILTERS_PER_CLIENT: usize = 50;
+/// Connected clients (IoT Edge stops at 101; 5,000 are tested).
+pub const MAX_CLIENTS: usize = 5_000;
+/// Connections that have not said who they are may take a quarter of the places, not all.
+pub const MAX_UNKNOWN_CLIENTS: usize = MAX_CLIENTS / 4;
+/// Deliveries to one client that it has not acknowledged (IoT Edge: 100).
+pub const CLIENT_WINDOW: usize = 100;
+/// A TLS handshake that takes longer holds a place for nothing (CVE-2020-13849).
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// From the end of the handshake to a whole CONNECT.
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// A packet that has begun must end.
+pub const PACKET_LIMIT: Duration = Duration::from_secs(20);
+/// Longest keep-alive granted, IoT Hub's own; with the factor 1.5 a silent client is gone after 30 min.
+pub const MAX_KEEP_ALIVE: Duration = Duration::from_secs(1_177);
+/// Tokens count as valid this long after their expiry (IoT Edge's clock skew).
+pub const TOKEN_SKEW: Duration = Duration::from_secs(300);
+/// How long a full queue may withhold acknowledgements before the connection is closed: below the
+/// 30 s after which the Node SDK sends a message a second time.
+pub const MAX_WITHHELD_ACK: Duration = Duration::from_secs(20);
+
+/// Messages in one segment of the store.
+pub const SEGMENT_MESSAGES: usize = 1_024;
+/// Bytes in one segment: large enough to make a commit cheap for each message, small enough to
+/// be read back at once.
+pub const SEGMENT_BYTES: usize = 256 * KIB;
+/// Messages in one commit: bounds the memory that waits and the time a commit takes.
+pub const GROUP_MESSAGES: usize = 8_192;
+/// Bytes in one commit.
+pub const GROUP_BYTES: usize = 4 * MIB;
+/// Jobs that may wait for the writer; a further sender waits.
+pub const WRITER_QUEUE: usize = 1_024;
+/// Default size of all queues together, on disk.
+pub const STORE_BYTES: u64 = 1024 * 1024 * 1024;
+/// Space kept free so that delivered messages can be deleted when the disk is full.
+pub const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
+/// Committed segments kept in memory for consumers that keep up.
+pub const SEGMENT_CACHE_BYTES: usize = 8 * MIB;
+/// Entries of a queue known in memory; the rest is read from disk when their turn comes.
+pub const LANE_ENTRIES: usize = 4_096;
+/// Entries handed out of order (held or to be tried again) in one queue.
+pub const MAX_OWED: usize = 10_000;
+/// Modules that a message may come through before it is a loop.
+pub const MAX_HOPS: u8 = 32;
+/// Explanations kept for accepted messages that are no longer stored.
+pub const EXPLANATIONS: usize = 10_000;
+/// Dead letters kept; the oldest go first, counted.
+pub const DEAD_LETTERS: u64 = 100_000;
+/// Deliveries of one message before it is a dead letter.
+pub const MAX_ATTEMPTS: u32 = 5;
+
+/// Messages handed to a module at once: more gains nothing (measured), fewer cost.
+pub const BATCH_MESSAGES: usize = 64;
+/// Bytes handed to a module at once.
+pub const BATCH_BYTES: usize = MIB;
+/// Batches a consumer may be ahead of the last commit.
+pub const BATCHES_AHEAD: usize = 16;
+/// Messages handed to the upstream at once.
+pub const UPSTREAM_BATCH: usize = 256;
+
+/// Memory of a module's instance.
+pub const MODULE_MEMORY_BYTES: usize = 64 * MIB;
+/// Time of one call, up to a batch of 64.
+pub const MODULE_CALL: Duration = Duration::from_millis(250);
+/// The epoch's tick.
+pub const EPOCH_TICK: Duration = Duration::from_millis(1);
+/// Calls from a module into the hub during one call.
+pub const MODULE_HOST_CALLS: u32 = 10_000;
+/// Messages out of one call.
+pub const MODULE_OUTPUTS: u32 = 1_000;
+/// Bytes out of one call.
+pub const MODULE_OUTPUT_BYTES: usize = 4 * MIB;
+/// Log lines of a module in a second.
+pub const MODULE_LOG_LINES: u32 = 100;
+/// Longest log line; the rest is cut off.
+pub const MODULE_LOG_LINE_BYTES: usize = 4 * KIB;
+/// Key-value state of a module.
+pub const MODULE_STATE_BYTES: usize = 4 * MIB;
+/// Keys in a module's state.
+pub const MODULE_STATE_KEYS: usize = 10_000;
+/// Longest key of a module's state.
+pub const MODULE_KEY_BYTES: usize = KIB;
+/// Messages a module may hold.
+pub const MODULE_HELD: usize = 10_000;
+/// Size of an uploaded component.
+pub const ARTIFACT_BYTES: usize = 16 * MIB;
+/// Address space of the compiling child.
+pub const COMPILE_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
+/// Processor time of the compiling child.
+pub const COMPILE_SECONDS: u64 = 30;
+/// A version that is younger than this many batches …
+pub const PROBATION_BATCHES: u32 = 100;
+/// … and this long is on probation: a fault brings the old one back.
+pub const PROBATION: Duration = Duration::from_secs(30);
+/// Faults in a minute that open a module's circuit.
+pub const CIRCUIT_FAULTS: u32 = 10;
+
+/// First wait before an upstream is tried again.
+pub const UPSTREAM_BACKOFF: Duration = Duration::from_secs(1);
+/// Longest wait before an upstream is tried again.
+pub const UPSTREAM_BACKOFF_CAP: Duration = Duration::from_secs(300);
+
+/// Body of an API request; artifacts have [`ARTIFACT_BYTES`].
+pub const API_BODY_BYTES: usize = MIB;
+/// Nesting of JSON in a request.
+pub const JSON_DEPTH: usize = 64;
+/// Items in a page of a list.
+pub const PAGE_ITEMS: usize = 1_000;

@@ -1,0 +1,2 @@
+//! The route language.
+pub mod facts;
