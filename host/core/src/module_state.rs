@@ -294,7 +294,7 @@ mod tests {
             let apply = |state: &mut ModuleState, steps: &[(String, Option<usize>)]| {
                 for (key, length) in steps {
                     match length {
-                        Some(length) => { drop(state.set(key, vec![7; *length], Timestamp::NEVER, NOW)); }
+                        Some(length) => { state.set(key, vec![7; *length], Timestamp::NEVER, NOW).ok(); }
                         None => state.delete(key),
                     }
                 }
