@@ -49,6 +49,10 @@ pub const SEGMENT_BYTES: usize = 256 * KIB;
 pub const GROUP_MESSAGES: usize = 8_192;
 /// Bytes in one commit.
 pub const GROUP_BYTES: usize = 4 * MIB;
+/// Bytes of received messages that may wait for a commit, all senders together.
+pub const INTAKE_BYTES: usize = 24 * MIB;
+/// Messages of one sender that may wait for a commit.
+pub const INTAKE_MESSAGES: usize = 1_024;
 /// Jobs that may wait for the writer; a further sender waits.
 pub const WRITER_QUEUE: usize = 1_024;
 /// Default size of all queues together, on disk.
@@ -76,6 +80,8 @@ pub const BATCH_MESSAGES: usize = 64;
 pub const BATCH_BYTES: usize = MIB;
 /// Batches a consumer may be ahead of the last commit.
 pub const BATCHES_AHEAD: usize = 16;
+/// How long a consumer that leaves may take to say what it took.
+pub const FAREWELL: Duration = Duration::from_secs(1);
 /// Messages handed to the upstream at once.
 pub const UPSTREAM_BATCH: usize = 256;
 

@@ -82,8 +82,11 @@ pub enum Outcome {
         /// For machines.
         code: Option<String>,
     },
-    /// The consumer went away before it answered: delivered again, no attempt counted against it.
-    Abandon,
+    /// The consumer went away before it answered: delivered again.
+    Abandon {
+        /// True when the consumer may have seen it, so that it comes again as a repeat.
+        sent: bool,
+    },
 }
 
 /// A message that a module made.

@@ -1,0 +1,238 @@
+//! The way in: from a connected client's messages to the queues.
+//!
+//! **This is the hot path; read it first.** A head hands over what one read of the socket brought, as
+//! a batch. Invariants:
+//!
+//! 1. A message counts as taken only after the commit: [`Intake::settled`] resolves then, in order.
+//! 2. Nothing overtakes: when the store refuses a batch, all behind it on this connection come back
+//!    too and are submitted again in order.
+//! 3. What waits is bounded, for each sender in messages and for all senders together in bytes.
+
+use crate::Hub;
+use crate::explain::Footprint;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use weir_core::clock::Timestamp;
+use weir_core::id::{Identity, MessageId};
+use weir_core::limits;
+use weir_core::message::Message;
+use weir_core::properties::SystemProperty;
+use weir_store::{Append, Chain, Receipt, Why};
+
+/// One message on its way in.
+#[derive(Debug)]
+pub struct Publication {
+    /// What the client sent.
+    pub message: Message,
+    /// True when the client waits for an acknowledgement (QoS 1). Others are dropped, and counted,
+    /// when there is no room.
+    pub reliable: bool,
+}
+
+/// Why messages could not be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IntakeError {
+    /// A queue stayed full, or the disk stayed unwritable, for [`limits::MAX_WITHHELD_ACK`].
+    #[error("there was no room for {} s: {reason}", limits::MAX_WITHHELD_ACK.as_secs())]
+    NoRoom {
+        /// Which queue, or what is wrong with the store.
+        reason: String,
+    },
+}
+
+/// A batch that waits for its commit.
+struct Waiting {
+    /// How many messages the client sent in it.
+    messages: usize,
+    /// Set while the store has it.
+    receipt: Option<Receipt>,
+    /// What the store gave back, to be submitted again.
+    rest: Vec<Append>,
+    /// Which of the appended messages are reliable, in order; cut along with `rest`.
+    reliable: Vec<bool>,
+    _bytes: OwnedSemaphorePermit,
+}
+
+/// What one sender has handed over and not got back.
+pub struct Intake {
+    hub: Hub,
+    identity: Identity,
+    chain: Chain,
+    waiting: VecDeque<Waiting>,
+    /// Messages in `waiting`.
+    messages: usize,
+    /// The store refused a batch: those behind it come back too.
+    broken: bool,
+    /// When what came back is submitted again.
+    again_at: Option<Instant>,
+    no_room_since: Option<Timestamp>,
+}
+
+impl Intake {
+    pub(crate) fn new(hub: Hub, identity: Identity) -> Self {
+        let chain = hub.store().chain();
+        Self {
+            hub,
+            identity,
+            chain,
+            waiting: VecDeque::new(),
+            messages: 0,
+            broken: false,
+            again_at: None,
+            no_room_since: None,
+        }
+    }
+
+    /// True while more may be handed over: the head stops reading otherwise.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.messages < limits::INTAKE_MESSAGES && !self.broken && self.again_at.is_none()
+    }
+
+    /// True while batches wait for their commit.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Stamps, routes and queues a batch. Waits only for room in the writer's channel. Not
+    /// cancel-safe: a head awaits it outside of `select!`.
+    pub async fn submit(&mut self, batch: Vec<Publication>) {
+        let messages = batch.len();
+        let bytes: usize = batch.iter().map(|publication| publication.message.size_bytes()).sum();
+        let permit = self.hub.intake_permit(bytes).await;
+        let (appends, reliable) = self.route(batch);
+        let receipt = match appends.is_empty() {
+            true => None,
+            false => Some(self.hub.store().slot().await.append(appends, &self.chain)),
+        };
+        self.messages += messages;
+        let rest = Vec::new();
+        self.waiting.push_back(Waiting { messages, receipt, rest, reliable, _bytes: permit });
+    }
+
+    fn route(&self, batch: Vec<Publication>) -> (Vec<Append>, Vec<bool>) {
+        let now = self.hub.clock().now();
+        let first = self.hub.numbers().take(batch.len());
+        let routing = self.hub.routing();
+        let mut appends = Vec::with_capacity(batch.len());
+        let mut reliable = Vec::with_capacity(batch.len());
+        let mut unrouted = 0;
+        let total = batch.len() as u64;
+        for (at, publication) in batch.into_iter().enumerate() {
+            let id = MessageId(first.0 + at as u64);
+            let client_id = publication.message.properties.system(SystemProperty::MessageId);
+            let client_id = client_id.map(Arc::from);
+            let message = publication.message.stamp(&self.identity, id, now);
+            let (append, trace) = routing.append(message);
+            self.hub.explanations().note(Footprint {
+                id,
+                enqueued: now,
+                sender: self.identity.clone(),
+                table: routing.revision,
+                trace,
+                fates: Vec::new(),
+                client_id,
+            });
+            match append {
+                Some(append) => {
+                    appends.push(append);
+                    reliable.push(publication.reliable);
+                }
+                None => unrouted += 1,
+            }
+        }
+        self.hub.count_received(&self.identity, total, unrouted);
+        (appends, reliable)
+    }
+
+    /// Resolves when the oldest batch is on disk and says how many of the client's messages that
+    /// are. Cancel-safe. Pending while nothing waits.
+    ///
+    /// # Errors
+    /// [`IntakeError::NoRoom`]: the connection is to be closed without acknowledging.
+    pub async fn settled(&mut self) -> Result<usize, IntakeError> {
+        loop {
+            if self.broken {
+                self.collect().await;
+            }
+            if self.again_at.is_some() {
+                self.submit_again().await;
+            }
+            let Some(front) = self.waiting.front_mut() else {
+                return std::future::pending().await;
+            };
+            if let Some(receipt) = &mut front.receipt {
+                let appended = receipt.await;
+                front.receipt = None;
+                if let Some(refused) = appended.refused {
+                    front.rest = refused.rest;
+                    self.broken = true;
+                    self.no_room(&refused.why)?;
+                    continue;
+                }
+            }
+            self.no_room_since = None;
+            let done = self.waiting.pop_front().map_or(0, |waiting| waiting.messages);
+            self.messages -= done;
+            return Ok(done);
+        }
+    }
+
+    /// All batches behind a refused one were refused with it, because they share its chain.
+    async fn collect(&mut self) {
+        for waiting in &mut self.waiting {
+            if let Some(receipt) = &mut waiting.receipt {
+                let appended = receipt.await;
+                waiting.receipt = None;
+                waiting.rest = appended.refused.map(|refused| refused.rest).unwrap_or_default();
+            }
+        }
+        self.chain = self.hub.store().chain();
+        self.broken = false;
+        self.again_at = Some(Instant::now() + RETRY_ROOM);
+        self.drop_unreliable();
+    }
+
+    /// Nobody waits for unreliable messages: where there is no room they go.
+    fn drop_unreliable(&mut self) {
+        let mut dropped = 0;
+        for waiting in &mut self.waiting {
+            let skip = waiting.reliable.len() - waiting.rest.len();
+            let mut reliable = waiting.reliable.split_off(skip).into_iter();
+            let before = waiting.rest.len();
+            waiting.rest.retain(|_| reliable.next().unwrap_or(true));
+            waiting.reliable = vec![true; waiting.rest.len()];
+            dropped += (before - waiting.rest.len()) as u64;
+        }
+        self.hub.metrics().drop_messages("queue_full", dropped);
+    }
+
+    /// After a short pause, what came back goes to the store again, in order.
+    async fn submit_again(&mut self) {
+        if let Some(at) = self.again_at {
+            tokio::time::sleep_until(at).await;
+        }
+        for waiting in self.waiting.iter_mut().filter(|waiting| !waiting.rest.is_empty()) {
+            let slot = self.hub.store().slot().await;
+            let rest = std::mem::take(&mut waiting.rest);
+            waiting.receipt = Some(slot.append(rest, &self.chain));
+        }
+        self.again_at = None;
+    }
+
+    fn no_room(&mut self, why: &Why) -> Result<(), IntakeError> {
+        let now = self.hub.clock().now();
+        let since = *self.no_room_since.get_or_insert(now);
+        match now.since(since) < limits::MAX_WITHHELD_ACK {
+            true => Ok(()),
+            false => Err(IntakeError::NoRoom { reason: why.to_string() }),
+        }
+    }
+}
+
+/// Between two attempts to find room.
+const RETRY_ROOM: Duration = Duration::from_millis(100);

@@ -1,0 +1,157 @@
+//! The hub's counters: each named once, with its unit and its meaning.
+//!
+//! Names that begin with `edgehub_` are IoT Edge's own, so that its dashboards show data at once.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Who sent or sends.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SenderLabel {
+    /// `device` or `device/module`.
+    pub id: String,
+}
+
+/// Why a message went no further.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    /// `no_route`, `ttl_expiry`, `queue_full`, …
+    pub reason: &'static str,
+}
+
+/// One queue.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EndpointLabel {
+    /// `iothub` or `device/module/input`.
+    pub endpoint: String,
+}
+
+/// One module and what became of a message there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// The module.
+    pub module: String,
+    /// `drop`, `pass`, `annotate`, `emit`, `hold`, `retry`, `reject`, `trap`.
+    pub outcome: &'static str,
+}
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Messages taken in, all senders together.
+    pub accepted: Counter,
+    /// Messages taken in, by sender.
+    pub received: Family<SenderLabel, Counter>,
+    /// Messages that went no further, by reason.
+    pub dropped: Family<ReasonLabel, Counter>,
+    /// Messages settled, by queue.
+    pub sent: Family<EndpointLabel, Counter>,
+    /// Messages waiting, by queue.
+    pub queue_length: Family<EndpointLabel, Gauge>,
+    /// Bytes waiting, by queue.
+    pub queue_bytes: Family<EndpointLabel, Gauge>,
+    /// Outcomes, by module.
+    pub outcomes: Family<OutcomeLabel, Counter>,
+    /// Connected clients.
+    pub clients: Gauge,
+    /// Clients that came in.
+    pub connects: Counter,
+    /// Clients that were refused.
+    pub refusals: Counter,
+    /// Clients that left.
+    pub disconnects: Counter,
+    /// From taking a message in to its commit.
+    pub commit_seconds: Histogram,
+    /// 1 while the upstream takes messages.
+    pub upstream_up: Gauge,
+    /// Failed attempts to reach the upstream.
+    pub upstream_failures: Counter,
+    /// 1 while the store can be written.
+    pub store_writable: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            accepted: Counter::default(),
+            received: Family::default(),
+            dropped: Family::default(),
+            sent: Family::default(),
+            queue_length: Family::default(),
+            queue_bytes: Family::default(),
+            outcomes: Family::default(),
+            clients: Gauge::default(),
+            connects: Counter::default(),
+            refusals: Counter::default(),
+            disconnects: Counter::default(),
+            commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+            upstream_up: Gauge::default(),
+            upstream_failures: Counter::default(),
+            store_writable: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("weir_messages_accepted", "Messages taken in", self.accepted.clone());
+        registry.register("edgehub_messages_received", "Messages taken in, by sender", self.received.clone());
+        registry.register("edgehub_messages_dropped", "Messages that went no further", self.dropped.clone());
+        registry.register("edgehub_messages_sent", "Messages settled, by queue", self.sent.clone());
+        registry.register("edgehub_queue_length", "Messages waiting", self.queue_length.clone());
+        registry.register("weir_queue_bytes", "Bytes waiting", self.queue_bytes.clone());
+        registry.register("weir_module_outcomes", "Outcomes, by module", self.outcomes.clone());
+        registry.register("edgehub_connected_clients", "Connected clients", self.clients.clone());
+        registry.register("edgehub_client_connect_success", "Clients that came in", self.connects.clone());
+        registry.register("edgehub_client_connect_failed", "Clients that were refused", self.refusals.clone());
+        registry.register("edgehub_client_disconnect", "Clients that left", self.disconnects.clone());
+        registry.register_with_unit(
+            "weir_commit",
+            "From taking a message in to its commit",
+            Unit::Seconds,
+            self.commit_seconds.clone(),
+        );
+        registry.register("weir_upstream_up", "1 while the upstream takes messages", self.upstream_up.clone());
+        registry.register(
+            "weir_upstream_failures",
+            "Failed attempts to reach the upstream",
+            self.upstream_failures.clone(),
+        );
+        registry.register("weir_store_writable", "1 while the store can be written", self.store_writable.clone());
+    }
+
+    /// OpenMetrics text.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a `String` does not fail.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::with_capacity(8 * 1024);
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// Counts messages that went no further.
+    pub fn drop_messages(&self, reason: &'static str, count: u64) {
+        if count > 0 {
+            self.dropped.get_or_create(&ReasonLabel { reason }).inc_by(count);
+        }
+    }
+
+    /// Counts what a module did with messages.
+    pub fn outcome(&self, module: &str, outcome: &'static str, count: u64) {
+        if count > 0 {
+            let label = OutcomeLabel { module: module.to_owned(), outcome };
+            self.outcomes.get_or_create(&label).inc_by(count);
+        }
+    }
+}

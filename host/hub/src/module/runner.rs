@@ -1,0 +1,479 @@
+//! The loop of one Wasm module: batches from its inputs through its instance into the store.
+//!
+//! Invariants:
+//!
+//! 1. Calls happen in order, one at a time; their changes go to the store in the same order on one
+//!    chain, at most [`limits::BATCHES_AHEAD`] ahead of the last commit.
+//! 2. A fault undoes its batch only: fresh instance, the batch halved until the poison message
+//!    stands alone, then the others go on.
+//! 3. A change that the store refuses undoes itself and every batch behind it: the instance and the
+//!    state in memory go, all come again in order, no attempt is counted.
+//! 4. A version on probation that faults is replaced by the one before it; nothing is dead-lettered
+//!    by a version on probation.
+
+use super::circuit::Circuit;
+use super::effects::{Effects, Held, number};
+use super::version::{Probation, Version};
+use super::{Control, Counters, Report, State};
+use crate::Hub;
+use crate::tasks::Stop;
+use futures::stream::{FuturesOrdered, StreamExt};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+use weir_core::backoff::Backoff;
+use weir_core::id::Identity;
+use weir_core::limits;
+use weir_core::module::{TrapPolicy, WhenOpen};
+use weir_core::module_state::ModuleState;
+use weir_core::port::{Answer, Batch, BoxFuture, Delivery, Fault, Instance, Outcome, StartReason};
+use weir_store::{Chain, CommitError, Committed, Disposition, EndpointId, Reader};
+
+/// Messages that are to be handled together.
+#[derive(Debug, Default)]
+struct Part {
+    entries: Vec<Held>,
+    /// Faults of this message while it stood alone.
+    alone: u32,
+    /// Came out of a fault: time-outs are shorter, and the next call waits for this one.
+    suspect: bool,
+}
+
+type Commits = FuturesOrdered<BoxFuture<'static, (Vec<Held>, Result<Committed, CommitError>)>>;
+
+/// The task of one module.
+pub(crate) struct Runner {
+    pub(super) hub: Hub,
+    pub(super) identity: Identity,
+    pub(super) version: Version,
+    pub(super) previous: Option<Version>,
+    pub(super) probation: Option<Probation>,
+    pub(super) state: Arc<Mutex<ModuleState>>,
+    pub(super) control: mpsc::Receiver<Control>,
+    pub(super) report: watch::Sender<Report>,
+    pub(super) counters: Arc<Counters>,
+    instance: Option<Arc<dyn Instance>>,
+    readers: Vec<Input>,
+    turn: usize,
+    parts: VecDeque<Part>,
+    commits: Commits,
+    chain: Chain,
+    circuit: Circuit,
+    restart: Backoff,
+    reason: StartReason,
+}
+
+struct Input {
+    endpoint: EndpointId,
+    reader: Reader,
+}
+
+enum Event {
+    Drain,
+    Control(Option<Control>),
+    Committed(Vec<Held>, Result<Committed, CommitError>),
+    Part(Part),
+}
+
+impl Runner {
+    pub(super) fn new(
+        hub: Hub,
+        identity: Identity,
+        version: Version,
+        state: Arc<Mutex<ModuleState>>,
+        channels: (mpsc::Receiver<Control>, watch::Sender<Report>),
+        counters: Arc<Counters>,
+    ) -> Self {
+        let circuit = Circuit::new(version.spec.errors.open_after.0);
+        let chain = hub.store().chain();
+        Self {
+            hub,
+            identity,
+            version,
+            previous: None,
+            probation: None,
+            state,
+            control: channels.0,
+            report: channels.1,
+            counters,
+            instance: None,
+            readers: Vec::new(),
+            turn: 0,
+            parts: VecDeque::new(),
+            commits: Commits::new(),
+            chain,
+            circuit,
+            restart: Backoff::new(Duration::from_secs(1), Duration::from_secs(300)),
+            reason: StartReason::Cold,
+        }
+    }
+
+    /// Runs until asked to stop; the inputs' queues stay.
+    pub(crate) async fn run(mut self, stop: Stop) {
+        self.open_inputs().await;
+        loop {
+            if self.instance.is_none() && !self.start(&stop).await {
+                if stop.is_draining() {
+                    break;
+                }
+                continue;
+            }
+            match self.event(&stop).await {
+                Event::Drain | Event::Control(None) => break,
+                Event::Control(Some(Control::Stop(done))) => {
+                    self.finish().await;
+                    drop(done.send(()));
+                    return;
+                }
+                Event::Control(Some(control)) => self.control(control).await,
+                Event::Committed(entries, result) => self.committed(entries, result).await,
+                Event::Part(part) => self.handle(part, &stop).await,
+            }
+        }
+        self.finish().await;
+    }
+
+    async fn event(&mut self, stop: &Stop) -> Event {
+        let room = self.commits.len() < limits::BATCHES_AHEAD;
+        let next = next_part(
+            &mut self.parts,
+            &mut self.readers,
+            &mut self.turn,
+            usize::from(self.version.spec.batch.messages),
+            usize::try_from(self.version.spec.batch.bytes.0).unwrap_or(limits::BATCH_BYTES),
+        );
+        tokio::select! {
+            biased;
+            () = stop.draining() => Event::Drain,
+            control = self.control.recv() => Event::Control(control),
+            Some((entries, result)) = self.commits.next() => Event::Committed(entries, result),
+            part = next, if room => Event::Part(part),
+        }
+    }
+
+    /// Starts an instance of the present version; false when it did not, after a pause.
+    async fn start(&mut self, stop: &Stop) -> bool {
+        if let Some(rest) = self.circuit.rests(self.hub.clock().now()) {
+            self.rest(rest, stop).await;
+            return false;
+        }
+        self.set_state(State::Starting);
+        let start = self.version.start(&self.identity, self.reason, Arc::clone(&self.state));
+        match self.hub.runtime().start(start).await {
+            Ok(instance) => {
+                self.restart.reset();
+                for input in &mut self.readers {
+                    input.reader.redeliver_held();
+                }
+                self.instance = Some(instance);
+                self.set_state(State::Running);
+                true
+            }
+            Err(cause) if self.previous.is_some() => {
+                self.go_back(&cause.to_string()).await;
+                false
+            }
+            Err(cause) => {
+                let wait = self.restart.next_wait(fastrand::f64());
+                error!(module = %self.identity, error = %cause, retry_in = ?wait, "module did not start");
+                self.note(&cause.to_string());
+                self.set_state(State::BackingOff);
+                self.rest(wait, stop).await;
+                false
+            }
+        }
+    }
+
+    /// Waits, but hears what it is told meanwhile.
+    async fn rest(&mut self, wait: Duration, stop: &Stop) {
+        let bypass = self.version.spec.errors.when_open == WhenOpen::Bypass;
+        let until = tokio::time::sleep(wait);
+        tokio::pin!(until);
+        loop {
+            let event = tokio::select! {
+                () = &mut until => return,
+                event = self.event(stop) => event,
+            };
+            match event {
+                Event::Drain | Event::Control(None) => return,
+                Event::Control(Some(Control::Stop(done))) => {
+                    self.finish().await;
+                    drop(done.send(()));
+                    self.hub.tasks().stop().draining().await;
+                    return;
+                }
+                Event::Control(Some(control)) => {
+                    self.control(control).await;
+                    return;
+                }
+                Event::Committed(entries, result) => self.committed(entries, result).await,
+                Event::Part(part) if bypass => {
+                    let answer = Answer {
+                        outcomes: vec![Outcome::Pass { output: 0 }; part.entries.len()],
+                        ..Answer::default()
+                    };
+                    self.settle(part.entries, answer);
+                }
+                Event::Part(part) => {
+                    self.parts.push_front(part);
+                    // Nothing is taken from the queues while the module rests.
+                    tokio::select! {
+                        () = &mut until => return,
+                        () = stop.draining() => return,
+                        control = self.control.recv() => match control {
+                            Some(control) => { self.control(control).await; return; }
+                            None => return,
+                        },
+                    }
+                }
+            }
+        }
+    }
+
+    async fn handle(&mut self, part: Part, _stop: &Stop) {
+        let Some(instance) = self.instance.clone() else {
+            self.parts.push_front(part);
+            return;
+        };
+        let deliveries = part.entries.iter().map(delivery).collect();
+        match instance.deliver(Batch { deliveries }).await {
+            Ok(answer) => {
+                self.circuit.success();
+                self.counters.batch(part.entries.len(), &answer);
+                self.settle(part.entries, answer);
+                self.on_probation_success();
+            }
+            Err(fault) => self.fault(part, fault).await,
+        }
+    }
+
+    fn settle(&mut self, entries: Vec<Held>, answer: Answer) {
+        let inputs: Vec<EndpointId> = self.readers.iter().map(|input| input.endpoint).collect();
+        let effects = Effects {
+            hub: &self.hub,
+            identity: &self.identity,
+            spec: &self.version.spec,
+            component: self.version.spec.component,
+            inputs: &inputs,
+        };
+        let change = effects.change(&entries, answer);
+        let (store, chain) = (self.hub.store().clone(), self.chain.clone());
+        let commit = store.commit_on(&chain, change);
+        self.commits.push_back(Box::pin(async move { (entries, commit.await) }));
+    }
+
+    async fn committed(&mut self, entries: Vec<Held>, result: Result<Committed, CommitError>) {
+        let Err(error) = result else { return };
+        // The store took nothing of this and of all behind it.
+        warn!(module = %self.identity, error = %error, "what the module did could not be stored, it is undone");
+        let mut undone = vec![entries];
+        while let Some((entries, _)) = self.commits.next().await {
+            undone.push(entries);
+        }
+        for entries in undone.into_iter().rev() {
+            self.parts.push_front(Part { entries, ..Part::default() });
+        }
+        self.chain = self.hub.store().chain();
+        self.instance = None;
+        self.reason = StartReason::Recover;
+        self.reload_state().await;
+        let full = match &error {
+            CommitError::Full { endpoint, .. } => Some(*endpoint),
+            CommitError::Unavailable { .. } | CommitError::Broken => None,
+        };
+        self.set_state(State::Paused { on: full.and_then(|endpoint| self.hub.endpoint_name(endpoint)) });
+        self.hub.store().wait_for_room(full).await;
+    }
+
+    async fn fault(&mut self, mut part: Part, fault: Fault) {
+        self.instance = None;
+        self.reason = StartReason::Recover;
+        if !fault.is_guest() {
+            self.parts.push_front(part);
+            return;
+        }
+        self.counters.fault();
+        self.note(&fault.to_string());
+        let now = self.hub.clock().now();
+        if self.probation.is_some() {
+            warn!(module = %self.identity, error = %fault, "a version on probation failed");
+            self.parts.push_front(part);
+            self.go_back(&fault.to_string()).await;
+            return;
+        }
+        warn!(module = %self.identity, messages = part.entries.len(), error = %fault, "module call failed");
+        if self.circuit.fault(now) {
+            error!(module = %self.identity, "the module failed too often and rests");
+            self.set_state(State::CircuitOpen);
+        }
+        if part.entries.len() > 1 {
+            let tail = part.entries.split_off(part.entries.len() / 2);
+            self.parts.push_front(Part { entries: tail, alone: 0, suspect: true });
+            self.parts.push_front(Part { entries: part.entries, alone: 0, suspect: true });
+            return;
+        }
+        part.alone += 1;
+        part.suspect = true;
+        match part.alone >= self.version.spec.errors.retry.max_attempts {
+            true => self.set_aside(part, &fault),
+            false => self.parts.push_front(part),
+        }
+    }
+
+    /// A message that the module cannot take, alone as it is.
+    fn set_aside(&mut self, part: Part, fault: &Fault) {
+        let code = match fault {
+            Fault::TimeOut(_) => "time-out",
+            Fault::Trap(_) | Fault::Contract(_) | Fault::Unavailable { .. } => "trap",
+        };
+        let disposition = match self.version.spec.errors.trap {
+            TrapPolicy::DeadLetter => Disposition::Dead {
+                reason: fault.to_string(),
+                code: Some(code.to_owned()),
+                module_digest: Some(self.version.spec.component),
+            },
+            TrapPolicy::Drop => Disposition::Done,
+        };
+        self.counters.dead(1);
+        let mut change = weir_store::Change::default();
+        for held in &part.entries {
+            change.settle.push((held.endpoint, held.entry.sequence, disposition.clone()));
+        }
+        let commit = self.hub.store().commit_on(&self.chain, change);
+        let entries = part.entries;
+        self.commits.push_back(Box::pin(async move { (entries, commit.await) }));
+    }
+
+    async fn reload_state(&mut self) {
+        let module = self.identity.module.as_ref().map(ToString::to_string).unwrap_or_default();
+        let quota = usize::try_from(self.version.spec.limits.state.0).unwrap_or(usize::MAX);
+        match self.hub.store().module_state(&module).await {
+            Ok(values) => *crate::sync::lock(&self.state) = ModuleState::new(values, quota),
+            Err(cause) => error!(module, error = %cause, "the module's state could not be read"),
+        }
+    }
+
+    /// Opens the readers of the present version's inputs; those that stay are kept.
+    pub(super) async fn open_inputs(&mut self) {
+        let mut old = std::mem::take(&mut self.readers);
+        for name in &self.version.spec.inputs {
+            let endpoint = match self.hub.input_endpoint(&self.identity, name).await {
+                Ok(endpoint) => endpoint,
+                Err(cause) => {
+                    error!(module = %self.identity, input = %name, error = %cause, "an input's queue could not be opened");
+                    continue;
+                }
+            };
+            if let Some(at) = old.iter().position(|input| input.endpoint == endpoint) {
+                self.readers.push(old.swap_remove(at));
+                continue;
+            }
+            match self.hub.store().reader(endpoint) {
+                Ok(reader) => self.readers.push(Input { endpoint, reader }),
+                Err(cause) => {
+                    error!(module = %self.identity, input = %name, error = %cause, "an input's queue is in use");
+                }
+            }
+        }
+        self.turn = 0;
+    }
+
+    async fn finish(&mut self) {
+        if let Some(instance) = self.instance.take()
+            && let Ok(answer) = instance.stop().await
+        {
+            self.settle(Vec::new(), answer);
+        }
+        while let Some((_, result)) = self.commits.next().await {
+            if let Err(error) = result {
+                warn!(module = %self.identity, error = %error, "the module's last work was not stored, it will be done again");
+                break;
+            }
+        }
+        self.readers.clear();
+        self.set_state(State::Stopped);
+        info!(module = %self.identity, "module stopped");
+    }
+
+    pub(super) fn replace_instance(&mut self, instance: Option<Arc<dyn Instance>>) -> Option<Arc<dyn Instance>> {
+        for input in &mut self.readers {
+            input.reader.redeliver_held();
+        }
+        std::mem::replace(&mut self.instance, instance)
+    }
+
+    pub(super) fn reset_circuit(&mut self) {
+        self.circuit = Circuit::new(self.version.spec.errors.open_after.0);
+        self.restart.reset();
+    }
+
+    pub(super) fn set_reason(&mut self, reason: StartReason) {
+        self.reason = reason;
+    }
+
+    /// Everything submitted so far is on disk, or undone.
+    pub(super) async fn flush(&mut self) {
+        while let Some((entries, result)) = self.commits.next().await {
+            self.committed(entries, result).await;
+        }
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        let usage = self.instance.as_ref().map(|instance| instance.usage());
+        self.report.send_modify(|report| {
+            report.state = state;
+            report.version = self.version.number;
+            report.component = Some(self.version.spec.component);
+            report.on_probation = self.probation.is_some();
+            report.usage = usage.or(report.usage);
+        });
+    }
+
+    pub(super) fn note(&self, fault: &str) {
+        let at = self.hub.clock().now();
+        self.report.send_modify(|report| report.last_fault = Some((at, fault.to_owned())));
+    }
+}
+
+fn delivery(held: &Held) -> Delivery {
+    Delivery {
+        number: number(held.entry.sequence, held.input),
+        attempt: held.entry.attempt,
+        input: held.input,
+        message: held.entry.record.message.clone(),
+    }
+}
+
+/// The next messages: first those that come again, then from the inputs in turn. Cancel-safe.
+async fn next_part(
+    parts: &mut VecDeque<Part>,
+    readers: &mut [Input],
+    turn: &mut usize,
+    messages: usize,
+    bytes: usize,
+) -> Part {
+    if let Some(part) = parts.pop_front() {
+        return part;
+    }
+    if readers.is_empty() {
+        return std::future::pending().await;
+    }
+    let count = readers.len();
+    *turn = (*turn + 1) % count;
+    let first = *turn;
+    let waits = readers.iter_mut().enumerate().map(|(input, reader)| {
+        let endpoint = reader.endpoint;
+        Box::pin(async move {
+            let entries = reader.reader.next(messages, bytes).await;
+            (input, endpoint, entries)
+        })
+    });
+    let mut waits: Vec<_> = waits.collect();
+    waits.rotate_left(first);
+    let ((input, endpoint, entries), _, _) = futures::future::select_all(waits).await;
+    let input = u16::try_from(input).unwrap_or(0);
+    let entries = entries.into_iter().map(|entry| Held { endpoint, input, entry }).collect();
+    Part { entries, ..Part::default() }
+}

@@ -1,0 +1,132 @@
+//! Exchanging the version of a running module, and going back.
+//!
+//! The new version is instantiated and initialised aside, on a copy of the state, while the old one
+//! works. The switch happens between two batches, after everything the old one did is on disk: the
+//! transaction that records the version is the switch. From then on the new version is on
+//! probation; its first fault brings the old one back and delivers the batch to it.
+
+use super::runner::Runner;
+use super::version::{Probation, Version};
+use super::{Control, State, Switch};
+use std::sync::Arc;
+use tracing::{error, info};
+use weir_core::port::StartReason;
+
+impl Runner {
+    pub(super) async fn control(&mut self, control: Control) {
+        match control {
+            Control::Fork(reply) => {
+                let copy = crate::sync::lock(&self.state).clone();
+                drop(reply.send(Arc::new(std::sync::Mutex::new(copy))));
+            }
+            Control::Switch(switch) => self.switch(*switch).await,
+            Control::Stop(_) => unreachable!("the loop handles Stop itself"),
+        }
+    }
+
+    async fn switch(&mut self, switch: Switch) {
+        let Switch { version, instance, state, done } = switch;
+        if let Err(cause) = self.retire().await {
+            drop(done.send(Err(cause)));
+            return;
+        }
+        let record = self.hub.store().record_version(
+            self.module_name(),
+            version.number,
+            &version.spec,
+            Some(self.version.number),
+        );
+        if let Err(cause) = record.await {
+            // The old version was stopped for nothing; it starts again.
+            self.set_reason(StartReason::Recover);
+            drop(done.send(Err(format!("the new version could not be recorded: {cause}"))));
+            return;
+        }
+        let live = {
+            let mut live = crate::sync::lock(&self.state);
+            std::mem::replace(&mut *live, weir_core::module_state::ModuleState::new(Default::default(), 0))
+        };
+        *crate::sync::lock(&state) = live;
+        let quota = usize::try_from(version.spec.limits.state.0).unwrap_or(usize::MAX);
+        crate::sync::lock(&state).set_quota(quota);
+        self.state = state;
+        self.previous = Some(std::mem::replace(&mut self.version, version));
+        self.probation = Some(Probation::begin(self.hub.clock().now()));
+        self.reset_circuit();
+        self.open_inputs().await;
+        self.replace_instance(Some(instance));
+        self.set_state(State::Running);
+        info!(module = %self.identity, version = self.version.number, "module switched");
+        drop(done.send(Ok(())));
+    }
+
+    /// Ends the old version in good order: its last effects count and are on disk afterwards.
+    async fn retire(&mut self) -> Result<(), String> {
+        if let Some(old) = self.replace_instance(None) {
+            match old.stop().await {
+                Ok(answer) => self.settle_rest(answer),
+                Err(fault) => self.note(&fault.to_string()),
+            }
+        }
+        self.set_reason(StartReason::Recover);
+        self.flush().await;
+        Ok(())
+    }
+
+    /// Back to the version before, because this one failed.
+    pub(super) async fn go_back(&mut self, why: &str) {
+        let Some(previous) = self.previous.take() else { return };
+        let failed = std::mem::replace(&mut self.version, previous);
+        self.probation = None;
+        self.note(why);
+        self.flush().await;
+        let recorded = self
+            .hub
+            .store()
+            .record_return(self.module_name(), failed.number, self.version.number, why)
+            .await;
+        if let Err(cause) = recorded {
+            error!(module = %self.identity, error = %cause, "the return to the old version could not be recorded");
+        }
+        self.counters.returned();
+        self.reset_circuit();
+        self.set_reason(StartReason::Recover);
+        self.open_inputs().await;
+        self.replace_instance(None);
+        self.report_return(failed.number, why);
+        info!(
+            module = %self.identity, failed = failed.number, version = self.version.number,
+            "module went back to the version before"
+        );
+    }
+
+    /// Counts a good batch of a version on probation.
+    pub(super) fn on_probation_success(&mut self) {
+        let now = self.hub.clock().now();
+        let passed = self.probation.as_mut().is_some_and(|trial| trial.passed(now));
+        if passed {
+            self.probation = None;
+            self.previous = None;
+            self.set_state(State::Running);
+            info!(module = %self.identity, version = self.version.number, "the new version passed its probation");
+        }
+    }
+
+    pub(super) fn module_name(&self) -> &str {
+        self.identity.module.as_ref().map_or("", |module| module.as_str())
+    }
+
+    fn report_return(&self, failed: u32, why: &str) {
+        let at = self.hub.clock().now();
+        self.report.send_modify(|report| {
+            report.last_return = Some(super::Return { at, failed, why: why.to_owned() });
+        });
+    }
+}
+
+impl Version {
+    /// The version after this one.
+    pub(crate) fn next(&self, spec: Arc<weir_core::module::ModuleSpec>) -> Self {
+        Self { number: self.number + 1, spec }
+    }
+}

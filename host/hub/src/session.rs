@@ -1,0 +1,121 @@
+//! A connected client, as a head sees it.
+//!
+//! Made by [`crate::Hub::connect`] after the client has proven who it is. Dropping it is leaving:
+//! the place in the registry is given back and nobody sits at the module's inputs any more.
+
+use crate::Hub;
+use crate::clients::{Leave, Place, Seat};
+use crate::intake::Intake;
+use std::sync::Arc;
+use std::time::Duration;
+use weir_core::clock::Timestamp;
+use weir_core::id::Identity;
+use weir_core::port::Consumer;
+use weir_store::{Subscription, SubscriptionError};
+
+/// A client's session with the hub.
+pub struct Session {
+    hub: Hub,
+    place: Place,
+    /// When its token ends.
+    expires: Option<Timestamp>,
+    seated: Option<(Arc<Seat>, Arc<dyn Consumer>)>,
+}
+
+impl Session {
+    pub(crate) fn new(hub: Hub, place: Place, expires: Option<Timestamp>) -> Self {
+        Self { hub, place, expires, seated: None }
+    }
+
+    /// Who the client is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        self.place.identity()
+    }
+
+    /// The way in for its messages.
+    #[must_use]
+    pub fn intake(&self) -> Intake {
+        Intake::new(self.hub.clone(), self.identity().clone())
+    }
+
+    /// Resolves when the client must be disconnected. Cancel-safe.
+    pub async fn left(&mut self) -> Leave {
+        let expiry = self.expires.map(|expires| {
+            let skew = weir_core::limits::TOKEN_SKEW;
+            expires.after(skew).since(self.hub.clock().now()).max(Duration::from_millis(10))
+        });
+        tokio::select! {
+            why = self.place.left() => why,
+            () = wait(expiry) => Leave::Expired,
+        }
+    }
+
+    /// Takes the seat at the module's inputs: from now on `consumer` is given what waits there.
+    /// Does nothing for a device, which has no inputs.
+    pub fn take_inputs(&mut self, consumer: Arc<dyn Consumer>) {
+        if let Some(module) = &self.identity().module {
+            let seat = self.hub.seat(module);
+            seat.send_replace(Some(Arc::clone(&consumer)));
+            self.seated = Some((seat, consumer));
+        }
+    }
+
+    /// Leaves the seat: what was handed over and not acknowledged goes back to the queue.
+    pub fn leave_inputs(&mut self) {
+        let Some((seat, mine)) = self.seated.take() else { return };
+        seat.send_if_modified(|sitting| {
+            let is_mine = sitting.as_ref().is_some_and(|sitting| Arc::ptr_eq(sitting, &mine));
+            if is_mine {
+                *sitting = None;
+            }
+            is_mine
+        });
+    }
+
+    /// What the client has subscribed to, from disk.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn subscriptions(&self) -> Result<Vec<Subscription>, weir_store::Error> {
+        self.hub.store().subscriptions(self.identity()).await
+    }
+
+    /// Keeps subscriptions on disk; resolves after the commit.
+    ///
+    /// # Errors
+    /// When the client has more than its share of filters, or the store cannot be written.
+    pub async fn subscribe(&self, filters: &[Subscription]) -> Result<(), SubscriptionError> {
+        self.hub.store().subscribe(self.identity(), filters).await
+    }
+
+    /// Forgets subscriptions; resolves after the commit.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn unsubscribe(&self, filters: &[String]) -> Result<(), weir_store::Error> {
+        self.hub.store().unsubscribe(self.identity(), filters).await
+    }
+
+    /// Forgets everything the client ever subscribed to (a clean session).
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn forget_subscriptions(&self) -> Result<(), weir_store::Error> {
+        self.hub.store().forget_subscriptions(self.identity()).await
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.leave_inputs();
+        self.hub.client_left();
+    }
+}
+
+async fn wait(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
