@@ -6,6 +6,8 @@
 //! (`synchronous=FULL`), and what was answered is handed out again until it is settled.
 #![forbid(unsafe_code)]
 
+mod chain;
+mod document;
 mod error;
 mod message;
 mod reader;
@@ -13,6 +15,8 @@ mod store;
 mod view;
 mod writer;
 
+pub use chain::{Chain, Receipt, Slot};
+pub use document::{Document, Expect, Write, WriteError};
 pub use error::Error;
 pub use message::{
     Append, Appended, Change, CommitError, Committed, DeadLetterId, Disposition, EndpointId, Entry,

@@ -84,6 +84,8 @@ pub enum Why {
     StoreFull,
     /// The disk cannot be written, or the writer has ended.
     Unavailable(Arc<Error>),
+    /// Something before it on its chain was refused.
+    Broken,
 }
 
 /// A message handed out by a [`crate::Reader`].
@@ -171,6 +173,12 @@ pub enum CommitError {
         /// Why.
         #[source]
         cause: Arc<Error>,
+        /// The change.
+        change: Box<Change>,
+    },
+    /// Something before it on its chain was refused.
+    #[error("what came before it was refused")]
+    Broken {
         /// The change.
         change: Box<Change>,
     },

@@ -243,7 +243,7 @@ impl Runner {
                 self.circuit.success();
                 self.counters.batch(part.entries.len(), &answer);
                 self.settle(part.entries, answer);
-                self.on_probation_success();
+                self.on_probation_success().await;
             }
             Err(fault) => self.fault(part, fault).await,
         }
