@@ -17,3 +17,4 @@ pub mod port;
 pub mod properties;
 pub mod record;
 pub mod route;
+pub mod topic;
