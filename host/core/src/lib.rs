@@ -18,3 +18,4 @@ pub mod properties;
 pub mod record;
 pub mod route;
 pub mod topic;
+pub mod user_name;
