@@ -9,6 +9,7 @@ pub mod clock;
 pub mod digest;
 pub mod error_code;
 pub mod id;
+pub mod identity;
 pub mod limits;
 pub mod message;
 pub mod module;
