@@ -18,5 +18,6 @@ pub mod port;
 pub mod properties;
 pub mod record;
 pub mod route;
+pub mod sas;
 pub mod topic;
 pub mod user_name;
