@@ -44,14 +44,14 @@ impl Hub {
                 let when_full = self.config().queues.upstream_when_full;
                 self.store().set_limit(endpoint, QueueLimit { max_bytes, when_full });
             }
-            Sink::ModuleInput { module, .. } => {
+            Sink::ModuleInput { module, input } => {
                 let max_bytes = Some(self.config().queues.module_bytes);
                 let when_full = WhenFull::Reject;
                 self.store().set_limit(endpoint, QueueLimit { max_bytes, when_full });
                 if let Ok(module) = module.parse()
                     && !self.modules().is_wasm(&module)
                 {
-                    self.serve(&module, endpoint, name);
+                    self.serve(&module, endpoint, name, input.parse().ok());
                 }
             }
         }
@@ -68,7 +68,13 @@ impl Hub {
         self.open_endpoint(&Sink::ModuleInput { module, input: input.to_string() }).await
     }
 
-    fn serve(&self, module: &ModuleId, endpoint: EndpointId, name: String) {
+    fn serve(
+        &self,
+        module: &ModuleId,
+        endpoint: EndpointId,
+        name: String,
+        input: Option<InputName>,
+    ) {
         let mut served = lock(&self.endpoints().served);
         if served.get(&endpoint).is_some_and(|served| !*served.ended.borrow()) {
             return;
@@ -87,10 +93,12 @@ impl Hub {
             hub: self.clone(),
             endpoint,
             name,
+            input,
             reader,
             seat,
             manner: Manner { messages: limits::BATCH_MESSAGES, ahead: 4, max_attempts: None },
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(30)),
+            in_hand: Default::default(),
         };
         let own = stop.clone();
         self.tasks().spawn(TaskKind::PerClient, "dispatch", move |_| async move {

@@ -15,6 +15,7 @@ mod dispatch;
 mod endpoints;
 mod explain;
 mod hub;
+mod identities;
 mod intake;
 mod metrics;
 mod module;
@@ -28,8 +29,9 @@ mod uplink;
 
 pub use artifacts::{Artifact, ArtifactError, Artifacts, digest_of};
 pub use clients::{ClientView, Leave};
-pub use explain::{Explanation, Fate};
+pub use explain::{Explanation, Fate, FateView, MessageName, PlaceView};
 pub use hub::{Config, ConnectError, Hub, QueueDefaults, StartError};
+pub use identities::{Identities, IdentityError, IdentitySpec, Registered};
 pub use intake::{Intake, IntakeError, Publication};
 pub use metrics::Metrics;
 pub use module::{

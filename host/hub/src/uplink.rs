@@ -57,10 +57,12 @@ impl Uplink {
             hub: hub.clone(),
             endpoint,
             name: UPSTREAM.to_owned(),
+            input: None,
             reader,
             seat: self.seat.subscribe(),
             manner: Manner { messages: limits::UPSTREAM_BATCH, ahead: 2, max_attempts: None },
             backoff: Backoff::new(limits::UPSTREAM_BACKOFF, limits::UPSTREAM_BACKOFF_CAP),
+            in_hand: Default::default(),
         };
         hub.tasks().spawn(TaskKind::Essential, "upstream-dispatch", move |stop| dispatcher.run(stop));
         hub.tasks().spawn(TaskKind::PerClient, "upstream-link", move |stop| async move {

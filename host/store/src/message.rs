@@ -73,18 +73,22 @@ pub struct Refused {
 }
 
 /// Why messages are not stored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Why {
     /// The queue is at its limit and refuses.
+    #[error("a queue is full")]
     Full {
         /// The queue.
         endpoint: EndpointId,
     },
     /// All queues together are at their limit.
+    #[error("the store is full")]
     StoreFull,
     /// The disk cannot be written, or the writer has ended.
-    Unavailable(Arc<Error>),
+    #[error("the store cannot be written")]
+    Unavailable(#[source] Arc<Error>),
     /// Something before it on its chain was refused.
+    #[error("what came before it was refused")]
     Broken,
 }
 

@@ -6,7 +6,7 @@
 //! probation; its first fault brings the old one back and delivers the batch to it.
 
 use super::runner::Runner;
-use super::version::{Probation, Version};
+use super::version::Probation;
 use super::{Control, State, Switch, record};
 use std::sync::Arc;
 use tracing::{error, info, warn};
