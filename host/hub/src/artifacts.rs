@@ -132,7 +132,11 @@ impl Artifacts {
     }
 
     /// Fails unless the artifact is there.
-    pub(crate) async fn prepare(&self, hub: &Hub, digest: &Digest) -> Result<(), crate::ModuleError> {
+    pub(crate) async fn prepare(
+        &self,
+        hub: &Hub,
+        digest: &Digest,
+    ) -> Result<(), crate::ModuleError> {
         match self.find(hub, digest).await? {
             Some(_) => Ok(()),
             None => Err(RuntimeError::Unknown(*digest).into()),
@@ -169,7 +173,12 @@ impl Artifacts {
         Ok(())
     }
 
-    async fn write(&self, hub: &Hub, digest: &Digest, body: Option<String>) -> Result<(), ArtifactError> {
+    async fn write(
+        &self,
+        hub: &Hub,
+        digest: &Digest,
+        body: Option<String>,
+    ) -> Result<(), ArtifactError> {
         let write = Write { kind: KIND, key: digest.hex(), body, expect: Expect::Any };
         match hub.store().write(vec![write]).await {
             Ok(_) => Ok(()),

@@ -76,7 +76,8 @@ impl Dispatcher {
             match self.serve(&consumer, &stop).await {
                 End::Changed => self.backoff.reset(),
                 End::Pause(asked) => {
-                    let wait = self.backoff.next_wait(fastrand::f64()).max(asked.unwrap_or_default());
+                    let wait =
+                        self.backoff.next_wait(fastrand::f64()).max(asked.unwrap_or_default());
                     debug!(endpoint = self.name, retry_in = ?wait, "delivery pauses");
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
@@ -146,7 +147,10 @@ impl Dispatcher {
         self.put_back(&back, true);
         while let Some((entries, result)) = commits.next().await {
             if self.committed(entries, result).is_err() {
-                warn!(endpoint = self.name, "what was delivered could not be settled, it will come again");
+                warn!(
+                    endpoint = self.name,
+                    "what was delivered could not be settled, it will come again"
+                );
             }
         }
         let cut_off: Vec<Sequence> = self.in_hand.drain(..).flatten().collect();
@@ -208,7 +212,11 @@ impl Dispatcher {
         }
     }
 
-    fn committed(&mut self, entries: Vec<Entry>, result: Result<Committed, CommitError>) -> Result<(), End> {
+    fn committed(
+        &mut self,
+        entries: Vec<Entry>,
+        result: Result<Committed, CommitError>,
+    ) -> Result<(), End> {
         match result {
             Ok(_) => {
                 self.backoff.reset();

@@ -279,7 +279,8 @@ fn explanation(
     }
     for (module, fate) in &footprint.fates {
         let words = serde_json::to_value(fate).ok();
-        let words = words.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let words =
+            words.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         match module {
             Some(module) => summary.push_str(&format!("; {words} by module {module}")),
             None => summary.push_str(&format!("; {words}")),
@@ -292,7 +293,11 @@ fn explanation(
         table: footprint.table,
         routes,
         places,
-        fates: footprint.fates.into_iter().map(|(module, fate)| FateView { module, fate }).collect(),
+        fates: footprint
+            .fates
+            .into_iter()
+            .map(|(module, fate)| FateView { module, fate })
+            .collect(),
         summary,
     }
 }

@@ -1,6 +1,7 @@
 //! The handle that heads and API hold, and how a hub starts.
 
 use crate::artifacts::Artifacts;
+use crate::authenticate::{Authenticator, Credentials, Proven, Records, Refusal, TrustError};
 use crate::clients::{ClientView, Clients, Leave, Seat};
 use crate::endpoints::Endpoints;
 use crate::explain::{Explanations, Fate, Footprint};
@@ -70,6 +71,9 @@ impl Default for QueueDefaults {
 /// Why a hub does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// A certificate that devices are to chain to.
+    #[error("a trusted certificate for devices cannot be used")]
+    Trust(#[from] TrustError),
     /// The registry.
     #[error("the identities could not be loaded")]
     Identities(#[from] IdentityError),
@@ -112,6 +116,7 @@ pub(crate) struct Inner {
     explanations: Explanations,
     clients: Arc<Clients>,
     endpoints: Endpoints,
+    authenticator: Authenticator,
     identities: Identities,
     routes: Routes,
     modules: Modules,
@@ -135,6 +140,8 @@ impl Hub {
         upstream: Option<Arc<dyn Upstream>>,
         tasks: TaskGroup,
     ) -> Result<Self, StartError> {
+        let authenticator =
+            Authenticator::new(&config.iothub_hostname, &config.hostname, &config.device_roots)?;
         let Opened { store, writer, report, start } = opened;
         // The writer outlives the drain: the last acknowledgements need it. It ends with the store.
         tasks.spawn(TaskKind::Essential, "writer", move |_| async move {
@@ -159,6 +166,7 @@ impl Hub {
             explanations: Explanations::default(),
             clients: Arc::new(Clients::default()),
             endpoints: Endpoints::default(),
+            authenticator,
             identities: Identities::default(),
             routes: Routes::default(),
             modules: Modules::default(),
@@ -188,17 +196,42 @@ impl Hub {
         self.0.store.close().await;
     }
 
+    /// Judges what a client shows to prove that it is `identity`.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the head logs it and tells the client only that it is refused.
+    pub fn authenticate(
+        &self,
+        identity: &Identity,
+        credentials: Credentials<'_>,
+    ) -> Result<Proven, Refusal> {
+        let own = self.0.identities.get(identity);
+        let device = identity
+            .module
+            .as_ref()
+            .and_then(|_| self.0.identities.get(&Identity::device(identity.device.clone())));
+        let records = Records {
+            own: own.as_ref().map(|found| &*found.record),
+            device: device.as_ref().map(|found| &*found.record),
+        };
+        let judged = self.0.authenticator.authenticate(records, credentials, self.0.clock.now());
+        if judged.is_err() {
+            self.0.metrics.refusals.inc();
+        }
+        judged
+    }
+
     /// Lets a client in that has proven who it is; an older connection of the same identity leaves.
     ///
     /// # Errors
     /// [`ConnectError`].
     pub fn connect(
         &self,
-        identity: &Identity,
-        expires: Option<Timestamp>,
+        proven: Proven,
         protocol: &'static str,
         peer: &str,
     ) -> Result<Session, ConnectError> {
+        let Proven { identity, expires } = proven;
         if !self.is_ready() {
             return Err(ConnectError::NotReady);
         }
@@ -210,7 +243,7 @@ impl Hub {
         }
         let now = self.0.clock.now();
         let limit = self.0.config.max_clients;
-        let place = self.0.clients.enter(identity, protocol, peer, now, limit);
+        let place = self.0.clients.enter(&identity, protocol, peer, now, limit);
         let place = place.ok_or(ConnectError::Full)?;
         self.0.metrics.connects.inc();
         self.0.metrics.clients.set(i64::try_from(self.0.clients.count()).unwrap_or(i64::MAX));
@@ -361,7 +394,15 @@ impl Hub {
         let (append, trace) = routing.append(message);
         let table = routing.revision;
         let fates = Vec::new();
-        self.0.explanations.note(Footprint { id, enqueued, sender, table, trace, fates, client_id: None });
+        self.0.explanations.note(Footprint {
+            id,
+            enqueued,
+            sender,
+            table,
+            trace,
+            fates,
+            client_id: None,
+        });
         if append.is_none() {
             self.0.metrics.drop_messages("no_route", 1);
         }
@@ -386,7 +427,12 @@ impl Hub {
 
     /// Name of a queue.
     pub(crate) fn endpoint_name(&self, endpoint: EndpointId) -> Option<String> {
-        self.0.store.endpoint_names().into_iter().find(|(id, _)| *id == endpoint).map(|(_, name)| name)
+        self.0
+            .store
+            .endpoint_names()
+            .into_iter()
+            .find(|(id, _)| *id == endpoint)
+            .map(|(_, name)| name)
     }
 
     /// Room for so many bytes of messages that wait for their commit.

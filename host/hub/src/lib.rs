@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod artifacts;
+pub mod authenticate;
 mod clients;
 mod dispatch;
 mod endpoints;

@@ -151,7 +151,12 @@ impl Routes {
     ///
     /// # Errors
     /// The routes in force stay when one is returned.
-    pub async fn delete(&self, hub: &Hub, name: &RouteName, expect: Expect) -> Result<(), RouteError> {
+    pub async fn delete(
+        &self,
+        hub: &Hub,
+        name: &RouteName,
+        expect: Expect,
+    ) -> Result<(), RouteError> {
         let expect = if expect == Expect::Any { Expect::Present } else { expect };
         self.change(hub, name, None, expect).await.map(drop)
     }
@@ -187,7 +192,9 @@ impl Routes {
                 expect: Expect::Any,
             },
         ];
-        if let Some(old) = u32::try_from(limits::ROUTE_TABLES).ok().and_then(|kept| revision.checked_sub(kept)) {
+        if let Some(old) =
+            u32::try_from(limits::ROUTE_TABLES).ok().and_then(|kept| revision.checked_sub(kept))
+        {
             let key = format!("{old:010}");
             writes.push(Write { kind: TABLE, key, body: None, expect: Expect::Any });
         }
@@ -223,7 +230,12 @@ impl Routes {
     }
 
     /// What a module's new specification would break in the routes in force.
-    pub(crate) fn problems_for(&self, hub: &Hub, module: &ModuleId, spec: &ModuleSpec) -> Vec<SpecProblem> {
+    pub(crate) fn problems_for(
+        &self,
+        hub: &Hub,
+        module: &ModuleId,
+        spec: &ModuleSpec,
+    ) -> Vec<SpecProblem> {
         hub.routing()
             .table
             .routes()
@@ -272,10 +284,8 @@ impl Routes {
     /// # Errors
     /// [`RouteError::Unknown`], or when the store cannot be read.
     pub async fn get(&self, hub: &Hub, name: &RouteName) -> Result<RouteView, RouteError> {
-        let (spec, revision) = stored(hub)
-            .await?
-            .remove(name)
-            .ok_or_else(|| RouteError::Unknown(name.clone()))?;
+        let (spec, revision) =
+            stored(hub).await?.remove(name).ok_or_else(|| RouteError::Unknown(name.clone()))?;
         Ok(view(name.clone(), spec, revision))
     }
 
@@ -358,7 +368,10 @@ fn undeclared(route: &Route, module: &ModuleId, spec: &ModuleSpec) -> Option<Str
         && to == module.as_str()
         && spec.input_index(input).is_none()
     {
-        return Some(format!("module {module} has no input {input}; it has {}", names(&spec.inputs)));
+        return Some(format!(
+            "module {module} has no input {input}; it has {}",
+            names(&spec.inputs)
+        ));
     }
     let source = route.source().to_string();
     let path: Vec<&str> = source.split('/').collect();
@@ -366,7 +379,10 @@ fn undeclared(route: &Route, module: &ModuleId, spec: &ModuleSpec) -> Option<Str
         && from == module.as_str()
         && spec.outputs.iter().all(|declared| !declared.as_str().eq_ignore_ascii_case(output))
     {
-        return Some(format!("module {module} has no output {output}; it has {}", names(&spec.outputs)));
+        return Some(format!(
+            "module {module} has no output {output}; it has {}",
+            names(&spec.outputs)
+        ));
     }
     None
 }

@@ -41,10 +41,9 @@ impl Session {
 
     /// Resolves when the client must be disconnected. Cancel-safe.
     pub async fn left(&mut self) -> Leave {
-        let expiry = self.expires.map(|expires| {
-            let skew = weir_core::limits::TOKEN_SKEW;
-            expires.after(skew).since(self.hub.clock().now()).max(Duration::from_millis(10))
-        });
+        let expiry = self
+            .expires
+            .map(|expires| expires.since(self.hub.clock().now()).max(Duration::from_millis(10)));
         tokio::select! {
             why = self.place.left() => why,
             () = wait(expiry) => Leave::Expired,

@@ -64,7 +64,8 @@ impl Uplink {
             backoff: Backoff::new(limits::UPSTREAM_BACKOFF, limits::UPSTREAM_BACKOFF_CAP),
             in_hand: Default::default(),
         };
-        hub.tasks().spawn(TaskKind::Essential, "upstream-dispatch", move |stop| dispatcher.run(stop));
+        hub.tasks()
+            .spawn(TaskKind::Essential, "upstream-dispatch", move |stop| dispatcher.run(stop));
         hub.tasks().spawn(TaskKind::PerClient, "upstream-link", move |stop| async move {
             tokio::select! {
                 () = upstream.run() => {}

@@ -85,8 +85,10 @@ fn read_text(text: &str, plan: &BodyPlan) -> Option<BodyValues> {
 
 /// Little-endian, as the original's `utf-16`; bad units become U+FFFD.
 fn utf16(body: &[u8]) -> String {
-    let units: Vec<u16> =
-        body.chunks(2).map(|unit| u16::from_le_bytes([unit[0], *unit.get(1).unwrap_or(&0)])).collect();
+    let units: Vec<u16> = body
+        .chunks(2)
+        .map(|unit| u16::from_le_bytes([unit[0], *unit.get(1).unwrap_or(&0)]))
+        .collect();
     String::from_utf16_lossy(&units)
 }
 

@@ -25,7 +25,9 @@ fn is_slash_date(text: &str) -> bool {
 fn is_iso(text: &[u8]) -> Option<()> {
     let number = |from: usize, length: usize| {
         let digits = text.get(from..from + length)?;
-        digits.iter().try_fold(0_u16, |n, b| b.is_ascii_digit().then(|| n * 10 + u16::from(b - b'0')))
+        digits
+            .iter()
+            .try_fold(0_u16, |n, b| b.is_ascii_digit().then(|| n * 10 + u16::from(b - b'0')))
     };
     let is = |at: usize, byte: u8| (text.get(at) == Some(&byte)).then_some(());
     let within = |n: u16, from: u16, to: u16| (from..=to).contains(&n).then_some(());
@@ -78,7 +80,9 @@ fn zone_length(text: &[u8]) -> usize {
 fn days_in_month(year: u16, month: u16) -> u16 {
     match month {
         4 | 6 | 9 | 11 => 30,
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
+            29
+        }
         2 => 28,
         _ => 31,
     }

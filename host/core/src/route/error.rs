@@ -78,12 +78,7 @@ struct Detail {
 }
 
 impl ParseError {
-    pub(crate) fn new(
-        kind: ErrorKind,
-        text: &str,
-        span: Span,
-        message: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn new(kind: ErrorKind, text: &str, span: Span, message: impl Into<String>) -> Self {
         let before = text.get(..span.start()).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);

@@ -123,10 +123,9 @@ impl Function {
             Function::IsNull => of("is_null(value)", Bool, &[None]),
             Function::IsNumber => of("is_number(value)", Bool, &[None]),
             Function::IsString => of("is_string(value)", Bool, &[None]),
-            Function::Concat => Signature {
-                variadic: true,
-                ..of("concat(text, text, …)", Text, &[TEXT, TEXT])
-            },
+            Function::Concat => {
+                Signature { variadic: true, ..of("concat(text, text, …)", Text, &[TEXT, TEXT]) }
+            }
             Function::Length => of("length(text)", Number, &[TEXT]),
             Function::Lower => of("lower(text)", Text, &[TEXT]),
             Function::Upper => of("upper(text)", Text, &[TEXT]),
@@ -161,7 +160,9 @@ impl Function {
                 _ => Value::Undefined,
             },
             Function::AsNumber => match first {
-                Value::Text(text) => strings::as_number(text).map_or(Value::Undefined, Value::number),
+                Value::Text(text) => {
+                    strings::as_number(text).map_or(Value::Undefined, Value::number)
+                }
                 Value::Number(value) => Value::Number(*value),
                 _ => Value::Undefined,
             },

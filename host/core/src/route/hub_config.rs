@@ -138,10 +138,8 @@ impl Reader {
         let (time_to_live, max_size_bytes) = self.store_and_forward(document);
         let names: Vec<(String, bool)> =
             routes.iter().map(|(named, as_object)| (named.name.clone(), *as_object)).collect();
-        let table = RouteTable::build(
-            routes.into_iter().map(|(named, _)| named),
-            CompileOptions::MANIFEST,
-        );
+        let table =
+            RouteTable::build(routes.into_iter().map(|(named, _)| named), CompileOptions::MANIFEST);
         let table = match table {
             Ok(table) => table,
             Err(refused) => {
@@ -284,7 +282,9 @@ impl Reader {
     }
 
     fn priority(&mut self, value: Option<&Value>, pointer: &str) -> Priority {
-        let Some(number) = self.unsigned(value, pointer, u64::MAX) else { return Priority::DEFAULT };
+        let Some(number) = self.unsigned(value, pointer, u64::MAX) else {
+            return Priority::DEFAULT;
+        };
         let priority = u32::try_from(number).ok().and_then(Priority::new);
         priority.unwrap_or_else(|| {
             self.fault(pointer.to_owned(), FaultKind::Priority(number));

@@ -80,18 +80,34 @@ pub(crate) enum Node {
     /// System property, without `$`.
     System(Box<str>),
     /// Body value; an application property that is called like the query hides it.
-    Body { slot: Slot, hidden_by: Option<Box<str>> },
+    Body {
+        slot: Slot,
+        hidden_by: Option<Box<str>>,
+    },
     TwinIncludes(Slot),
     Negate(NodeIndex),
     /// A body value where a boolean is wanted: undefined unless it is one.
     AsBool(NodeIndex),
     Not(NodeIndex),
-    Calculate { op: BinaryOp, left: NodeIndex, right: NodeIndex },
-    Compare { op: BinaryOp, left: NodeIndex, right: NodeIndex, dynamic: bool },
+    Calculate {
+        op: BinaryOp,
+        left: NodeIndex,
+        right: NodeIndex,
+    },
+    Compare {
+        op: BinaryOp,
+        left: NodeIndex,
+        right: NodeIndex,
+        dynamic: bool,
+    },
     And(Box<[NodeIndex]>),
     Or(Box<[NodeIndex]>),
     Coalesce(NodeIndex, NodeIndex),
-    Call { function: Function, args: Box<[NodeIndex]>, dynamic: bool },
+    Call {
+        function: Function,
+        args: Box<[NodeIndex]>,
+        dynamic: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -326,8 +342,12 @@ impl Compiler<'_> {
                 && !given.fits(wanted)
                 && !number_again
             {
-                let message =
-                    format!("{} wants {}, this is {}", signature.shown, wanted.name(), given.name());
+                let message = format!(
+                    "{} wants {}, this is {}",
+                    signature.shown,
+                    wanted.name(),
+                    given.name()
+                );
                 let error = self.error(ErrorKind::Arguments, arg.span, message);
                 return Err(error.with_help(conversion_help(arg, given, wanted)));
             }
@@ -441,9 +461,11 @@ fn conversion_help(operand: &Expr, given: Type, wanted: Type) -> Option<String> 
         (_, Type::Text, Type::Number) => {
             Some(format!("a property is a text: write as_number({operand})"))
         }
-        (ExprKind::Property(_) | ExprKind::Dollar(_) | ExprKind::Braced(_), Type::Text, Type::Bool) => {
-            Some(format!("a property is a text: write {operand} = 'true'"))
-        }
+        (
+            ExprKind::Property(_) | ExprKind::Dollar(_) | ExprKind::Braced(_),
+            Type::Text,
+            Type::Bool,
+        ) => Some(format!("a property is a text: write {operand} = 'true'")),
         _ => None,
     }
 }

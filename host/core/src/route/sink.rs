@@ -78,9 +78,9 @@ impl SinkError {
             SinkError::UnknownFunction { likely: true, .. } => {
                 Some(format!("did you mean {FUNCTION}?"))
             }
-            SinkError::UnknownSystemEndpoint { .. } | SinkError::UnknownFunction { .. } => Some(
-                format!("a route leads to {UPSTREAM} or {FUNCTION}(\"/modules/m/inputs/i\")"),
-            ),
+            SinkError::UnknownSystemEndpoint { .. } | SinkError::UnknownFunction { .. } => {
+                Some(format!("a route leads to {UPSTREAM} or {FUNCTION}(\"/modules/m/inputs/i\")"))
+            }
             SinkError::Address => None,
         }
     }

@@ -26,7 +26,10 @@ enum Shape {
     Modules,
     Module(String),
     Outputs(String),
-    Output { module: String, output: String },
+    Output {
+        module: String,
+        output: String,
+    },
     TwinChange,
     /// A path that no message of the edge has.
     Other,

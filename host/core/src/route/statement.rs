@@ -150,7 +150,12 @@ impl Parser<'_> {
             .with_help(error.help())
     }
 
-    fn expect(&mut self, token: Token, word: &'static str, missing: &str) -> Result<(), ParseError> {
+    fn expect(
+        &mut self,
+        token: Token,
+        word: &'static str,
+        missing: &str,
+    ) -> Result<(), ParseError> {
         if self.token != token {
             return Err(self.error(missing, &[word]));
         }

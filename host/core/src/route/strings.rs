@@ -35,9 +35,7 @@ pub(crate) fn substring(text: &str, start: f64, wanted: Option<f64>) -> Option<&
     let total = length(text) as f64;
     let inside = match wanted {
         None => (0.0..=total).contains(&start),
-        Some(wanted) => {
-            (0.0..total).contains(&start) && (0.0..=total - start).contains(&wanted)
-        }
+        Some(wanted) => (0.0..total).contains(&start) && (0.0..=total - start).contains(&wanted),
     };
     if !inside {
         return None;

@@ -108,8 +108,7 @@ impl RouteTable {
                 errors.push((named.name, RouteError::DuplicateName));
                 continue;
             }
-            let compile =
-                |expr| Program::compile(expr, named.route.text(), options, &mut plan);
+            let compile = |expr| Program::compile(expr, named.route.text(), options, &mut plan);
             let program = match named.route.condition().map(compile).transpose() {
                 Ok(program) => program,
                 Err(error) => {
@@ -129,7 +128,12 @@ impl RouteTable {
 
     /// A table without routes: every message is accepted and goes nowhere.
     pub fn empty() -> Self {
-        Self { id: identity(&[]), entries: Vec::new(), sinks: Vec::new(), plan: BodyPlan::default() }
+        Self {
+            id: identity(&[]),
+            entries: Vec::new(),
+            sinks: Vec::new(),
+            plan: BodyPlan::default(),
+        }
     }
 
     /// Identity of the table's content; equal routes and settings give an equal one.

@@ -101,7 +101,12 @@ pub(crate) async fn go_back(
         spec: Arc::clone(&failed.spec),
     };
     let writes = vec![
-        Write { kind: MODULE, key: name.to_owned(), body: Some(json(&row)), expect: Expect::Present },
+        Write {
+            kind: MODULE,
+            key: name.to_owned(),
+            body: Some(json(&row)),
+            expect: Expect::Present,
+        },
         Write {
             kind: VERSION,
             key: version_key(name, failed.number),
@@ -115,7 +120,12 @@ pub(crate) async fn go_back(
 /// Records that a version has passed its trial.
 pub(crate) async fn pass(store: &Store, name: &str, version: u32) -> Result<(), WriteError> {
     let row = ModuleRow { version, previous: None, newest: version };
-    let write = Write { kind: MODULE, key: name.to_owned(), body: Some(json(&row)), expect: Expect::Present };
+    let write = Write {
+        kind: MODULE,
+        key: name.to_owned(),
+        body: Some(json(&row)),
+        expect: Expect::Present,
+    };
     store.write(vec![write]).await.map(drop)
 }
 

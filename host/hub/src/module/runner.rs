@@ -398,7 +398,10 @@ impl Runner {
         info!(module = %self.identity, "module stopped");
     }
 
-    pub(super) fn replace_instance(&mut self, instance: Option<Arc<dyn Instance>>) -> Option<Arc<dyn Instance>> {
+    pub(super) fn replace_instance(
+        &mut self,
+        instance: Option<Arc<dyn Instance>>,
+    ) -> Option<Arc<dyn Instance>> {
         for input in &mut self.readers {
             input.reader.redeliver_held();
         }

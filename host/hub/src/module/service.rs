@@ -3,7 +3,7 @@
 use super::record::{self, VersionRow};
 use super::runner::Runner;
 use super::version::{Probation, Version};
-use super::{Control, Counters, CounterView, Report, Return, State, Switch};
+use super::{Control, CounterView, Counters, Report, Return, State, Switch};
 use crate::Hub;
 use crate::sync::lock;
 use crate::tasks::TaskKind;
@@ -154,7 +154,9 @@ impl Modules {
     pub(crate) async fn start_all(&self, hub: &Hub) -> Result<(), weir_store::Error> {
         for (name, row) in record::all(hub.store()).await? {
             let Ok(module) = name.parse::<ModuleId>() else { continue };
-            let Some(version) = record::version(hub.store(), &name, row.version).await? else { continue };
+            let Some(version) = record::version(hub.store(), &name, row.version).await? else {
+                continue;
+            };
             let previous = match row.previous {
                 Some(number) => record::version(hub.store(), &name, number).await?,
                 None => None,
@@ -187,14 +189,8 @@ impl Modules {
         });
         let counters = Arc::new(Counters::default());
         let channels = (commands, reporter);
-        let mut runner = Runner::new(
-            hub.clone(),
-            identity,
-            version,
-            state,
-            channels,
-            Arc::clone(&counters),
-        );
+        let mut runner =
+            Runner::new(hub.clone(), identity, version, state, channels, Arc::clone(&counters));
         if previous.is_some() {
             runner.probation = Some(Probation::begin(hub.clock().now()));
             runner.previous = previous;
@@ -388,7 +384,11 @@ impl Modules {
     ///
     /// # Errors
     /// [`ModuleError::Unknown`], or when the store cannot be read.
-    pub async fn versions(&self, hub: &Hub, name: &ModuleId) -> Result<Vec<VersionRow>, ModuleError> {
+    pub async fn versions(
+        &self,
+        hub: &Hub,
+        name: &ModuleId,
+    ) -> Result<Vec<VersionRow>, ModuleError> {
         if record::find(hub.store(), name.as_str()).await?.is_none() {
             return Err(ModuleError::Unknown(name.clone()));
         }
@@ -433,7 +433,9 @@ impl Modules {
 
 fn mismatch(name: &ModuleId, error: WriteError) -> ModuleError {
     match error {
-        WriteError::Mismatch { present, .. } => ModuleError::Mismatch { module: name.clone(), present },
+        WriteError::Mismatch { present, .. } => {
+            ModuleError::Mismatch { module: name.clone(), present }
+        }
         WriteError::Store(cause) => ModuleError::Store(cause),
     }
 }

@@ -31,8 +31,14 @@ impl Runner {
         self.retire().await;
         let now = self.hub.clock().now();
         let before = Some(self.version.number);
-        let recorded =
-            record::install(self.hub.store(), self.module_name(), &version, before, now, Expect::Present);
+        let recorded = record::install(
+            self.hub.store(),
+            self.module_name(),
+            &version,
+            before,
+            now,
+            Expect::Present,
+        );
         if let Err(cause) = recorded.await {
             // The old version was stopped for nothing; it starts again.
             drop(done.send(Err(format!("the new version could not be recorded: {cause}"))));

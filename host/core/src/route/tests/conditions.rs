@@ -223,7 +223,15 @@ fn twin_change_includes_needs_a_twin_change_source() {
     assert_eq!(compiled.evaluate(&twin), Truth::True, "a path is included even when null");
     assert_eq!(compiled.evaluate(&message(json!({"properties": {}}))), Truth::False);
     assert_eq!(compiled.evaluate(&message(json!("no json"))), Truth::Undefined);
-    for path in ["properties.a", "properties.reported", "'tags.a'", "tags.a[0].b", "123", "", "tags.a, tags.b"] {
+    for path in [
+        "properties.a",
+        "properties.reported",
+        "'tags.a'",
+        "tags.a[0].b",
+        "123",
+        "",
+        "tags.a, tags.b",
+    ] {
         let condition = format!("twin_change_includes({path})");
         assert!(Condition::compile(&condition, options).is_err(), "{condition}");
     }
@@ -264,7 +272,10 @@ fn a_verdict_says_what_decided() {
             "not matched: $body.deep = 3 is undefined; $body.deep is an object or a list",
         ),
         ("NOT is_defined(key1)", "not matched: NOT is_defined(key1) is false; key1 was \"value1\""),
-        ("starts_with(key1, 'val')", "matched: starts_with(key1, 'val') is true; key1 was \"value1\""),
+        (
+            "starts_with(key1, 'val')",
+            "matched: starts_with(key1, 'val') is true; key1 was \"value1\"",
+        ),
         ("empty = 'a'", "not matched: empty = 'a' is undefined; empty is null"),
     ] {
         assert_eq!(text(condition), words, "{condition}");

@@ -88,10 +88,8 @@ fn an_endpoint_gets_one_copy_with_the_settings_of_the_lowest_priority() {
 
 #[test]
 fn of_equal_priorities_the_first_name_decides() {
-    let table = table(&[
-        ("z", "FROM /* INTO $upstream", 1, 99),
-        ("y", "FROM /* INTO $upstream", 1, 11),
-    ]);
+    let table =
+        table(&[("z", "FROM /* INTO $upstream", 1, 99), ("y", "FROM /* INTO $upstream", 1, 11)]);
     let ttl = table.select(&device(&[]))[0].time_to_live;
     assert_eq!(ttl, Some(Duration::from_secs(11)));
 }
