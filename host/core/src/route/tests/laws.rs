@@ -1,1 +1,0 @@
-//! Laws of the route language, on random texts, tables and messages.

@@ -1,5 +1,0 @@
-//! Behaviour of the route language as a whole.
-
-mod conditions;
-mod laws;
-mod tables;
