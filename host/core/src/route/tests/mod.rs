@@ -1,0 +1,3 @@
+//! Behaviour of the route language as a whole.
+
+mod conditions;
