@@ -215,26 +215,57 @@ fn a_certificate_without_its_key_is_not_served() {
     assert!(handshake(hub.server.config(&[]).unwrap(), client, "gateway.example").is_ok());
 }
 
+/// What a client that comes back three times meets.
+fn returns(
+    hub: &Hub,
+    version: &'static SupportedProtocolVersion,
+    own: Option<Own>,
+    server: &ServerConfig,
+) -> [HandshakeKind; 3] {
+    let shown = usize::from(own.is_some());
+    let mut client = client(hub, version, own);
+    client.resumption = Resumption::in_memory_sessions(8);
+    [(); 3].map(|()| {
+        let server = Arc::new(server.clone());
+        let done = handshake(server, client.clone(), "gateway.example").unwrap();
+        assert_eq!(client_certificates(&done.server).len(), shown);
+        done.server.handshake_kind().unwrap()
+    })
+}
+
 #[test]
-fn a_client_that_comes_back_resumes_its_session() {
+fn a_client_that_comes_back_resumes_by_a_ticket_or_by_the_cache() {
+    const EXPECTED: [HandshakeKind; 3] =
+        [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed];
     let hub = Hub::new();
+    let both = hub.server.config(&[]).unwrap();
+    let mut tickets_only = ServerConfig::clone(&both);
+    tickets_only.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    let mut cache_only = ServerConfig::clone(&both);
+    cache_only.ticketer = Arc::new(NoTickets);
     for version in VERSIONS {
-        for own in [None, Some(self_signed())] {
-            let shown = usize::from(own.is_some());
-            let mut client = client(&hub, version, own);
-            client.resumption = Resumption::in_memory_sessions(8);
-            let mut kinds = Vec::new();
-            for _ in 0..3 {
-                let config = hub.server.config(&[]).unwrap();
-                let done = handshake(config, client.clone(), "gateway.example").unwrap();
-                kinds.push(done.server.handshake_kind().unwrap());
-                assert_eq!(client_certificates(&done.server).len(), shown);
-            }
-            assert_eq!(
-                kinds,
-                [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed]
-            );
+        for server in [&both, &tickets_only, &cache_only] {
+            assert_eq!(returns(&hub, version, None, server), EXPECTED);
+            assert_eq!(returns(&hub, version, Some(self_signed()), server), EXPECTED);
         }
+    }
+}
+
+#[derive(Debug)]
+struct NoTickets;
+
+impl ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+    fn lifetime(&self) -> u32 {
+        0
+    }
+    fn encrypt(&self, _plain: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+    fn decrypt(&self, _cipher: &[u8]) -> Option<Vec<u8>> {
+        None
     }
 }
 
