@@ -64,8 +64,6 @@ impl Uplink {
             backoff: Backoff::new(limits::UPSTREAM_BACKOFF, limits::UPSTREAM_BACKOFF_CAP),
             in_hand: Default::default(),
         };
-        hub.tasks()
-            .spawn(TaskKind::Essential, "upstream-dispatch", move |stop| dispatcher.run(stop));
         // The link outlives the drain of the dispatcher: what is under way may still be answered.
         hub.tasks().spawn(TaskKind::Essential, "upstream", move |stop| async move {
             tokio::select! {
