@@ -124,7 +124,12 @@ pub(crate) fn sender_number(sender: &Identity) -> u64 {
 
 impl Index {
     /// The next entries to hand out. Expired ones leave on the way.
-    pub(crate) fn choose(&mut self, now: Timestamp, max_messages: usize, max_bytes: usize) -> Choice {
+    pub(crate) fn choose(
+        &mut self,
+        now: Timestamp,
+        max_messages: usize,
+        max_bytes: usize,
+    ) -> Choice {
         self.wake_timers(now);
         let full = self.owed.len() as u64 - self.in_flight >= weir_core::limits::MAX_OWED as u64;
         let priorities: Vec<u32> = self.lanes.keys().copied().collect();

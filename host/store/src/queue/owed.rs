@@ -43,7 +43,12 @@ pub(crate) struct Owed {
 }
 
 impl Owed {
-    pub(super) fn first_delivery(waiting: &Waiting, priority: u32, sender: u64, reader: u64) -> Self {
+    pub(super) fn first_delivery(
+        waiting: &Waiting,
+        priority: u32,
+        sender: u64,
+        reader: u64,
+    ) -> Self {
         Self {
             priority,
             route: waiting.route,
