@@ -9,6 +9,9 @@ const MIB: usize = 1024 * KIB;
 pub const MAX_MESSAGE_BYTES: usize = 256 * KIB;
 /// Encoded properties of one message: they count against the message, so they cannot be larger.
 pub const MAX_PROPERTIES_BYTES: usize = 256 * KIB;
+/// Properties of one message: finding one walks over all, so their number bounds the work that a
+/// packet can cause (IoT Hub names no number; SDKs send fewer than twenty).
+pub const MAX_PROPERTIES: usize = 1_000;
 /// An MQTT packet: the message plus 16 KiB for topic and header.
 pub const MAX_MQTT_PACKET_BYTES: usize = MAX_MESSAGE_BYTES + 16 * KIB;
 /// The first packet, before the client is known: nobody's user name needs more.

@@ -110,6 +110,9 @@ pub enum PropertiesError {
     /// Over [`limits::MAX_PROPERTIES_BYTES`].
     #[error("the properties have more than {} bytes", limits::MAX_PROPERTIES_BYTES)]
     TooLarge,
+    /// Over [`limits::MAX_PROPERTIES`].
+    #[error("there are more than {} properties", limits::MAX_PROPERTIES)]
+    TooMany,
 }
 
 const APPLICATION: u8 = 0;
@@ -153,17 +156,20 @@ impl Properties {
     /// The value of a system property.
     #[must_use]
     pub fn system(&self, wanted: SystemProperty) -> Option<&str> {
-        self.iter().find(|(key, _)| *key == Key::System(wanted)).and_then(|(_, value)| value)
+        let mut walk = Walk(&self.0);
+        let entry = std::iter::from_fn(|| walk.raw()).find(|entry| entry.tag == wanted as u8)?;
+        std::str::from_utf8(entry.value?).ok()
     }
 
     /// The value of an application property; the name is compared without regard to ASCII case,
     /// as in a route's condition. The outer `None`: there is no such property; the inner: null.
     #[must_use]
     pub fn application(&self, name: &str) -> Option<Option<&str>> {
-        self.iter().find_map(|(key, value)| match key {
-            Key::Application(own) if own.eq_ignore_ascii_case(name) => Some(value),
-            Key::Application(_) | Key::System(_) => None,
-        })
+        let mut walk = Walk(&self.0);
+        let entry = std::iter::from_fn(|| walk.raw()).find(|entry| {
+            entry.tag == APPLICATION && entry.name.eq_ignore_ascii_case(name.as_bytes())
+        })?;
+        Some(entry.value.and_then(|value| std::str::from_utf8(value).ok()))
     }
 
     /// The same properties with some application properties set and some removed.
@@ -202,24 +208,45 @@ impl fmt::Debug for Properties {
 
 struct Walk<'a>(&'a [u8]);
 
+/// An entry whose texts have not been looked at: a search compares bytes and checks only what it
+/// returns.
+struct Raw<'a> {
+    tag: u8,
+    name: &'a [u8],
+    value: Option<&'a [u8]>,
+}
+
 impl<'a> Walk<'a> {
     /// The next entry; none at the end or where the bytes are no entry.
     fn entry(&mut self) -> Option<(Key<'a>, Option<&'a str>)> {
+        let Raw { tag, name, value } = self.raw()?;
+        let key = match tag {
+            APPLICATION => Key::Application(std::str::from_utf8(name).ok()?),
+            _ => Key::System(SystemProperty::from_tag(tag)?),
+        };
+        let value = match value {
+            Some(text) => Some(std::str::from_utf8(text).ok()?),
+            None => None,
+        };
+        Some((key, value))
+    }
+
+    fn raw(&mut self) -> Option<Raw<'a>> {
         let (&tag, rest) = self.0.split_first()?;
         self.0 = rest;
-        let key = match tag {
+        let name = match tag {
             APPLICATION => {
                 let length = u16::from_le_bytes(self.take(2)?.try_into().ok()?);
-                Key::Application(self.text(usize::from(length))?)
+                self.take(usize::from(length))?
             }
-            _ => Key::System(SystemProperty::from_tag(tag)?),
+            _ => &[],
         };
         let length = u32::from_le_bytes(self.take(4)?.try_into().ok()?);
         let value = match length {
             NULL => None,
-            _ => Some(self.text(length as usize)?),
+            _ => Some(self.take(length as usize)?),
         };
-        Some((key, value))
+        Some(Raw { tag, name, value })
     }
 
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
@@ -227,58 +254,75 @@ impl<'a> Walk<'a> {
         self.0 = rest;
         Some(taken)
     }
-
-    fn text(&mut self, count: usize) -> Option<&'a str> {
-        std::str::from_utf8(self.take(count)?).ok()
-    }
 }
 
 /// Collects properties in order; a name may be set once, a second value is ignored (of repeated
 /// keys in a property bag the first counts).
 #[derive(Debug, Default)]
-pub struct PropertiesBuilder(Vec<u8>);
+pub struct PropertiesBuilder {
+    bytes: Vec<u8>,
+    count: usize,
+}
 
 impl PropertiesBuilder {
+    /// Bytes of an entry beside its name and value, at most.
+    pub const ENTRY_OVERHEAD: usize = 7;
+
+    /// A builder that does not grow before it holds `bytes` (names, values and
+    /// [`Self::ENTRY_OVERHEAD`] for each).
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), count: 0 }
+    }
+
     /// Appends a property.
     ///
     /// # Errors
-    /// [`PropertiesError::TooLarge`].
+    /// [`PropertiesError::TooLarge`] and [`PropertiesError::TooMany`].
     pub fn push(&mut self, key: Key<'_>, value: Option<&str>) -> Result<(), PropertiesError> {
         if self.has(key) {
             return Ok(());
         }
+        if self.count == limits::MAX_PROPERTIES {
+            return Err(PropertiesError::TooMany);
+        }
+        self.count += 1;
         match key {
             Key::Application(name) => {
                 let length = u16::try_from(name.len()).map_err(|_| PropertiesError::TooLarge)?;
-                self.0.push(APPLICATION);
-                self.0.extend_from_slice(&length.to_le_bytes());
-                self.0.extend_from_slice(name.as_bytes());
+                self.bytes.push(APPLICATION);
+                self.bytes.extend_from_slice(&length.to_le_bytes());
+                self.bytes.extend_from_slice(name.as_bytes());
             }
-            Key::System(property) => self.0.push(property as u8),
+            Key::System(property) => self.bytes.push(property as u8),
         }
         match value {
             Some(text) => {
                 let length = u32::try_from(text.len()).map_err(|_| PropertiesError::TooLarge)?;
-                self.0.extend_from_slice(&length.to_le_bytes());
-                self.0.extend_from_slice(text.as_bytes());
+                self.bytes.extend_from_slice(&length.to_le_bytes());
+                self.bytes.extend_from_slice(text.as_bytes());
             }
-            None => self.0.extend_from_slice(&NULL.to_le_bytes()),
+            None => self.bytes.extend_from_slice(&NULL.to_le_bytes()),
         }
-        match self.0.len() > limits::MAX_PROPERTIES_BYTES {
+        match self.bytes.len() > limits::MAX_PROPERTIES_BYTES {
             true => Err(PropertiesError::TooLarge),
             false => Ok(()),
         }
     }
 
     fn has(&self, wanted: Key<'_>) -> bool {
-        let mut walk = Walk(&self.0);
-        std::iter::from_fn(|| walk.entry()).any(|(key, _)| key == wanted)
+        let (tag, name) = match wanted {
+            Key::Application(name) => (APPLICATION, name.as_bytes()),
+            Key::System(property) => (property as u8, &[][..]),
+        };
+        let mut walk = Walk(&self.bytes);
+        std::iter::from_fn(|| walk.raw()).any(|entry| entry.tag == tag && entry.name == name)
     }
 
     /// The finished list.
     #[must_use]
     pub fn build(self) -> Properties {
-        Properties(self.0.into())
+        Properties(self.bytes.into_boxed_slice().into())
     }
 }
 
@@ -316,6 +360,17 @@ mod tests {
         builder.push(Key::Application("a"), Some("1")).unwrap();
         builder.push(Key::Application("a"), Some("2")).unwrap();
         assert_eq!(builder.build().application("a"), Some(Some("1")));
+    }
+
+    #[test]
+    fn the_number_of_properties_is_limited() {
+        let mut builder = PropertiesBuilder::default();
+        for number in 0..limits::MAX_PROPERTIES {
+            builder.push(Key::Application(&number.to_string()), Some("")).unwrap();
+        }
+        assert_eq!(builder.push(Key::Application("0"), Some("again")), Ok(()));
+        let one_more = builder.push(Key::Application("more"), None);
+        assert_eq!(one_more, Err(PropertiesError::TooMany));
     }
 
     #[test]
