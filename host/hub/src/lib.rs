@@ -1,1 +1,4 @@
-//! placeholder
+//! What the hub does.
+#![forbid(unsafe_code)]
+
+pub mod authenticate;
