@@ -194,6 +194,13 @@ impl MessageId {
     }
 }
 
+impl fmt::Display for MessageId {
+    /// 16 hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// Place of a stored message in the hub's one order of acceptance; given by the store's writer.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,

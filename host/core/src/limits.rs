@@ -88,6 +88,12 @@ pub const FAREWELL: Duration = Duration::from_secs(1);
 /// Messages handed to the upstream at once.
 pub const UPSTREAM_BATCH: usize = 256;
 
+/// Modules of one hub (IoT Edge: 50 in a deployment).
+pub const MODULES: usize = 200;
+/// Routes of one hub.
+pub const ROUTES: usize = 1_000;
+/// Route tables kept to explain older messages.
+pub const ROUTE_TABLES: usize = 1_000;
 /// Memory of a module's instance.
 pub const MODULE_MEMORY_BYTES: usize = 64 * MIB;
 /// Time of one call, up to a batch of 64.

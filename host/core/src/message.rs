@@ -7,7 +7,7 @@
 use crate::clock::Timestamp;
 use crate::id::{DeviceId, Identity, MessageId, ModuleId, OutputName};
 use crate::properties::{Properties, SystemProperty};
-use crate::route::facts::{Facts, Lookup, Source};
+use crate::route::{Facts, Lookup, Source};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -220,7 +220,7 @@ impl Facts for StampedMessage {
             return text(&self.enqueued.to_string());
         }
         if name.eq_ignore_ascii_case("edgeMessageId") {
-            return text(&format!("{:016x}", self.id.0));
+            return text(&self.id.to_string());
         }
         match SystemProperty::from_name(name).and_then(|known| self.properties().system(known)) {
             Some(value) => Lookup::Text(Cow::Borrowed(value)),

@@ -10,7 +10,7 @@
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::id::{Identity, OutputName};
+use crate::id::{Identity, InputName, OutputName};
 use crate::message::StampedMessage;
 use crate::module::ModuleSpec;
 use crate::module_state::{ModuleState, StateChange};
@@ -32,6 +32,8 @@ pub struct Delivery {
     pub attempt: u32,
     /// Index into the module's declared inputs; 0 for other consumers.
     pub input: u16,
+    /// Name of the input, for a connected client's module; none for an upstream.
+    pub input_name: Option<InputName>,
     /// The message.
     pub message: StampedMessage,
 }

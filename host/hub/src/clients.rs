@@ -52,7 +52,7 @@ struct Entry {
 }
 
 /// The registry of connected clients.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Clients {
     entries: Mutex<HashMap<Identity, Entry>>,
     seats: Mutex<HashMap<ModuleId, Arc<Seat>>>,
@@ -60,7 +60,6 @@ pub(crate) struct Clients {
 }
 
 /// A place in the registry; given back when dropped.
-#[derive(Debug)]
 pub(crate) struct Place {
     clients: Arc<Clients>,
     identity: Identity,

@@ -11,11 +11,13 @@
 
 use crate::Hub;
 use futures::stream::{FuturesOrdered, StreamExt};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 use weir_core::backoff::Backoff;
+use weir_core::id::{InputName, Sequence};
 use weir_core::limits;
 use weir_core::port::{Answer, Batch, BoxFuture, Consumer, Delivery, Fault, Outcome};
 use weir_store::{Change, CommitError, Committed, Disposition, EndpointId, Entry, Reader};
@@ -37,10 +39,14 @@ pub(crate) struct Dispatcher {
     pub(crate) hub: Hub,
     pub(crate) endpoint: EndpointId,
     pub(crate) name: String,
+    /// Set for a module's input.
+    pub(crate) input: Option<InputName>,
     pub(crate) reader: Reader,
     pub(crate) seat: watch::Receiver<Option<Arc<dyn Consumer>>>,
     pub(crate) manner: Manner,
     pub(crate) backoff: Backoff,
+    /// What is under way with the consumer, batch by batch.
+    pub(crate) in_hand: VecDeque<Vec<Sequence>>,
 }
 
 type Flight = FuturesOrdered<BoxFuture<'static, (Vec<Entry>, Result<Answer, Fault>)>>;
@@ -70,7 +76,8 @@ impl Dispatcher {
             match self.serve(&consumer, &stop).await {
                 End::Changed => self.backoff.reset(),
                 End::Pause(asked) => {
-                    let wait = self.backoff.next_wait(fastrand::f64()).max(asked.unwrap_or_default());
+                    let wait =
+                        self.backoff.next_wait(fastrand::f64()).max(asked.unwrap_or_default());
                     debug!(endpoint = self.name, retry_in = ?wait, "delivery pauses");
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
@@ -97,6 +104,7 @@ impl Dispatcher {
                     }
                 }
                 Some((entries, result)) = flight.next(), if commits.len() < limits::BATCHES_AHEAD => {
+                    self.in_hand.pop_front();
                     match result {
                         Ok(answer) => self.settle(entries, answer, &mut commits),
                         Err(fault) => {
@@ -107,7 +115,11 @@ impl Dispatcher {
                     }
                 }
                 entries = self.reader.next(self.manner.messages, limits::BATCH_BYTES),
-                    if flight.len() < self.manner.ahead => flight.push_back(hand_out(consumer, entries)),
+                    if flight.len() < self.manner.ahead =>
+                {
+                    self.in_hand.push_back(entries.iter().map(|entry| entry.sequence).collect());
+                    flight.push_back(hand_out(consumer, entries, self.input.as_ref()));
+                }
             }
         };
         self.finish(flight, commits, failed).await;
@@ -120,6 +132,7 @@ impl Dispatcher {
         let mut back: Vec<Entry> = Vec::new();
         let settle = async {
             while let Some((entries, result)) = flight.next().await {
+                self.in_hand.pop_front();
                 match result {
                     Ok(answer) if !failed && back.is_empty() => {
                         self.settle(entries, answer, &mut commits);
@@ -134,11 +147,14 @@ impl Dispatcher {
         self.put_back(&back, true);
         while let Some((entries, result)) = commits.next().await {
             if self.committed(entries, result).is_err() {
-                warn!(endpoint = self.name, "what was delivered could not be settled, it will come again");
+                warn!(
+                    endpoint = self.name,
+                    "what was delivered could not be settled, it will come again"
+                );
             }
         }
-        // What the time-out cut off is still in the reader's hands.
-        self.reader.redeliver_in_flight();
+        let cut_off: Vec<Sequence> = self.in_hand.drain(..).flatten().collect();
+        self.reader.put_back(&cut_off, true);
     }
 
     /// Turns an answer into one change of the store.
@@ -196,7 +212,11 @@ impl Dispatcher {
         }
     }
 
-    fn committed(&mut self, entries: Vec<Entry>, result: Result<Committed, CommitError>) -> Result<(), End> {
+    fn committed(
+        &mut self,
+        entries: Vec<Entry>,
+        result: Result<Committed, CommitError>,
+    ) -> Result<(), End> {
         match result {
             Ok(_) => {
                 self.backoff.reset();
@@ -227,20 +247,22 @@ fn refused(fault: &Fault) -> End {
 fn hand_out(
     consumer: &Arc<dyn Consumer>,
     entries: Vec<Entry>,
+    input: Option<&InputName>,
 ) -> BoxFuture<'static, (Vec<Entry>, Result<Answer, Fault>)> {
     let consumer = Arc::clone(consumer);
-    let deliveries = entries.iter().map(delivery).collect();
+    let deliveries = entries.iter().map(|entry| delivery(entry, input)).collect();
     Box::pin(async move {
         let answer = consumer.deliver(Batch { deliveries }).await;
         (entries, answer)
     })
 }
 
-fn delivery(entry: &Entry) -> Delivery {
+fn delivery(entry: &Entry, input: Option<&InputName>) -> Delivery {
     Delivery {
         number: entry.sequence.0,
         attempt: if entry.redelivered { entry.attempt.max(2) } else { entry.attempt },
         input: 0,
+        input_name: input.cloned(),
         message: entry.record.message.clone(),
     }
 }

@@ -5,13 +5,14 @@
 //! For older ones that are still stored the same table routes them again; that gives the same
 //! answer, because routing is a pure function of table and message.
 
+use crate::Hub;
 use crate::sync::lock;
 use serde::Serialize;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use weir_core::clock::Timestamp;
 use weir_core::id::{Identity, MessageId, ModuleId};
-use weir_core::route::Trace;
+use weir_core::record::Record;
+use weir_core::route::{RouteVerdict, Trace, Truth};
 
 /// More than the promise, and a power of two, so that a number names its place.
 const PLACES: usize = weir_core::limits::EXPLANATIONS.next_power_of_two();
@@ -133,15 +134,170 @@ impl Explanations {
     }
 }
 
-/// Names of the modules' fates as a map for the API.
-pub(crate) fn fates(footprint: &Footprint) -> Vec<HashMap<&'static str, String>> {
-    footprint
-        .fates
+/// What a consumer did, for the API.
+#[derive(Debug, Clone, Serialize)]
+pub struct FateView {
+    /// The module; absent for a client or the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<ModuleId>,
+    /// What it did.
+    pub fate: Fate,
+}
+
+/// A queue in which the message waits.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlaceView {
+    /// The queue.
+    pub queue: String,
+    /// The priority it waits at.
+    pub priority: u32,
+    /// What it waits for.
+    pub state: weir_store::EntryState,
+}
+
+/// The whole explanation of a message.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    /// The message's number.
+    pub id: String,
+    /// When the hub took it in.
+    pub enqueued: String,
+    /// Who sent it.
+    pub sender: String,
+    /// Revision of the route table that routed it.
+    pub table: u32,
+    /// What every route did, and why.
+    pub routes: Vec<RouteVerdict>,
+    /// Where it waits now.
+    pub places: Vec<PlaceView>,
+    /// What was done with it so far, as far as the hub remembers.
+    pub fates: Vec<FateView>,
+    /// All of it in one sentence.
+    pub summary: String,
+}
+
+/// Which message to explain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MessageName {
+    /// The one accepted last.
+    Last,
+    /// By the hub's number.
+    Number(MessageId),
+    /// By the id that its sender gave it; the newest of the last messages.
+    Client(String),
+}
+
+impl MessageName {
+    /// `last`, a number of 16 hexadecimal digits, or a sender's own id.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match (text, u64::from_str_radix(text, 16)) {
+            ("last", _) => Self::Last,
+            (_, Ok(number)) if text.len() == 16 => Self::Number(MessageId(number)),
+            _ => Self::Client(text.to_owned()),
+        }
+    }
+}
+
+impl Hub {
+    /// Explains a message: exact for all that is stored and for the last
+    /// [`weir_core::limits::EXPLANATIONS`]; none for older ones.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn explain(
+        &self,
+        name: &MessageName,
+    ) -> Result<Option<Explanation>, weir_store::Error> {
+        let id = match name {
+            MessageName::Last => self.explanations().newest(),
+            MessageName::Number(id) => Some(*id),
+            MessageName::Client(text) => self.explanations().find_client_id(text),
+        };
+        let Some(id) = id else { return Ok(None) };
+        let found = self.store().find(id).await?;
+        let footprint = match (self.explanations().find(id), &found) {
+            (Some(footprint), _) => footprint,
+            (None, Some(found)) => match self.route_again(&found.record).await? {
+                Some(footprint) => footprint,
+                None => return Ok(None),
+            },
+            (None, None) => return Ok(None),
+        };
+        let routes = match self.routing().table.explain(&footprint.trace) {
+            Some(routes) => Some(routes),
+            None => {
+                let table = self.routes().table(self, footprint.table).await?;
+                table.and_then(|table| table.explain(&footprint.trace))
+            }
+        };
+        let places = found.map(|found| found.places).unwrap_or_default();
+        let places = places
+            .into_iter()
+            .map(|place| PlaceView {
+                queue: self.endpoint_name(place.endpoint).unwrap_or_default(),
+                priority: place.priority,
+                state: place.state,
+            })
+            .collect();
+        Ok(routes.map(|routes| explanation(footprint, routes, places)))
+    }
+
+    /// A stored message that is older than the ring: the same table gives the same answer.
+    async fn route_again(&self, record: &Record) -> Result<Option<Footprint>, weir_store::Error> {
+        let Some(table) = self.routes().table(self, record.table).await? else { return Ok(None) };
+        let mut trace = Trace::default();
+        table.select_traced(&record.message, &mut trace);
+        Ok(Some(Footprint {
+            id: record.message.id(),
+            enqueued: record.message.enqueued(),
+            sender: record.message.sender().clone(),
+            table: record.table,
+            trace,
+            fates: Vec::new(),
+            client_id: None,
+        }))
+    }
+}
+
+fn explanation(
+    footprint: Footprint,
+    routes: Vec<RouteVerdict>,
+    places: Vec<PlaceView>,
+) -> Explanation {
+    let taken: Vec<&str> = routes
         .iter()
-        .map(|(module, fate)| {
-            let consumer = module.as_ref().map_or("client or upstream".to_owned(), ToString::to_string);
-            let fate = serde_json::to_string(fate).unwrap_or_default();
-            HashMap::from([("consumer", consumer), ("fate", fate.trim_matches('"').to_owned())])
-        })
-        .collect()
+        .filter(|verdict| verdict.matched == Truth::True)
+        .map(|verdict| verdict.name.as_str())
+        .collect();
+    let mut summary = match taken.is_empty() {
+        true => format!("no route took it ({} routes)", routes.len()),
+        false => format!("taken by {}", taken.join(", ")),
+    };
+    for place in &places {
+        summary.push_str(&format!("; waits in {}", place.queue));
+    }
+    for (module, fate) in &footprint.fates {
+        let words = serde_json::to_value(fate).ok();
+        let words =
+            words.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        match module {
+            Some(module) => summary.push_str(&format!("; {words} by module {module}")),
+            None => summary.push_str(&format!("; {words}")),
+        }
+    }
+    Explanation {
+        id: footprint.id.to_string(),
+        enqueued: footprint.enqueued.to_string(),
+        sender: footprint.sender.to_string(),
+        table: footprint.table,
+        routes,
+        places,
+        fates: footprint
+            .fates
+            .into_iter()
+            .map(|(module, fate)| FateView { module, fate })
+            .collect(),
+        summary,
+    }
 }

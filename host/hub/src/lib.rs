@@ -1,4 +1,45 @@
-//! What the hub does.
+//! What the hub does: the only owner of behaviour.
+//!
+//! Heads and the API hold a [`Hub`], a cheap handle. The path of one message: [`Session::intake`]
+//! stamps, routes and appends; after the commit the head acknowledges; `dispatch` or a module's runner
+//! reads the queue, delivers, and settles with one more commit. Invariants:
+//!
+//! 1. Nothing is acknowledged before its commit; a message that no route takes is the only exception.
+//! 2. The sender of a message is the identity that the connection has proven.
+//! 3. Routes, versions and identities in force are those that the store has committed.
 #![forbid(unsafe_code)]
 
+mod artifacts;
 pub mod authenticate;
+mod clients;
+mod dispatch;
+mod endpoints;
+mod explain;
+mod hub;
+mod identities;
+mod intake;
+mod metrics;
+mod module;
+mod router;
+mod routes;
+mod session;
+mod subscriptions;
+mod sync;
+pub mod tasks;
+mod uplink;
+
+pub use artifacts::{Artifact, ArtifactError, Artifacts, digest_of};
+pub use clients::{ClientView, Leave};
+pub use explain::{Explanation, Fate, FateView, MessageName, PlaceView};
+pub use hub::{Config, ConnectError, Hub, QueueDefaults, StartError};
+pub use identities::{Identities, IdentityError, IdentitySpec, Registered};
+pub use intake::{Intake, IntakeError, Publication};
+pub use metrics::Metrics;
+pub use module::{
+    CounterView, FaultView, Fortune, ModuleChange, ModuleError, ModuleView, Modules, Return, State,
+    VersionRow,
+};
+pub use routes::{RouteError, RouteSpec, RouteView, Routes};
+pub use session::Session;
+pub use subscriptions::{Subscription, SubscriptionError};
+pub use uplink::UplinkView;

@@ -105,29 +105,57 @@ impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register("weir_messages_accepted", "Messages taken in", self.accepted.clone());
-        registry.register("edgehub_messages_received", "Messages taken in, by sender", self.received.clone());
-        registry.register("edgehub_messages_dropped", "Messages that went no further", self.dropped.clone());
+        registry.register(
+            "edgehub_messages_received",
+            "Messages taken in, by sender",
+            self.received.clone(),
+        );
+        registry.register(
+            "edgehub_messages_dropped",
+            "Messages that went no further",
+            self.dropped.clone(),
+        );
         registry.register("edgehub_messages_sent", "Messages settled, by queue", self.sent.clone());
         registry.register("edgehub_queue_length", "Messages waiting", self.queue_length.clone());
         registry.register("weir_queue_bytes", "Bytes waiting", self.queue_bytes.clone());
         registry.register("weir_module_outcomes", "Outcomes, by module", self.outcomes.clone());
         registry.register("edgehub_connected_clients", "Connected clients", self.clients.clone());
-        registry.register("edgehub_client_connect_success", "Clients that came in", self.connects.clone());
-        registry.register("edgehub_client_connect_failed", "Clients that were refused", self.refusals.clone());
-        registry.register("edgehub_client_disconnect", "Clients that left", self.disconnects.clone());
+        registry.register(
+            "edgehub_client_connect_success",
+            "Clients that came in",
+            self.connects.clone(),
+        );
+        registry.register(
+            "edgehub_client_connect_failed",
+            "Clients that were refused",
+            self.refusals.clone(),
+        );
+        registry.register(
+            "edgehub_client_disconnect",
+            "Clients that left",
+            self.disconnects.clone(),
+        );
         registry.register_with_unit(
             "weir_commit",
             "From taking a message in to its commit",
             Unit::Seconds,
             self.commit_seconds.clone(),
         );
-        registry.register("weir_upstream_up", "1 while the upstream takes messages", self.upstream_up.clone());
+        registry.register(
+            "weir_upstream_up",
+            "1 while the upstream takes messages",
+            self.upstream_up.clone(),
+        );
         registry.register(
             "weir_upstream_failures",
             "Failed attempts to reach the upstream",
             self.upstream_failures.clone(),
         );
-        registry.register("weir_store_writable", "1 while the store can be written", self.store_writable.clone());
+        registry.register(
+            "weir_store_writable",
+            "1 while the store can be written",
+            self.store_writable.clone(),
+        );
     }
 
     /// OpenMetrics text.

@@ -26,24 +26,30 @@ pub(crate) struct Routing {
 }
 
 impl Routing {
-    /// Where `message` goes; `trace` says why.
-    pub(crate) fn targets(&self, message: &StampedMessage) -> (SmallVec<[Target; 2]>, Trace) {
-        let (selection, trace) = self.table.select(message);
-        let targets = selection
-            .iter()
-            .map(|chosen| Target {
-                endpoint: self.endpoints[chosen.sink.index()],
-                priority: chosen.priority,
-                expires: self.expiry(message.enqueued(), chosen.ttl),
-                route: self.routes[chosen.route.index()],
-            })
-            .collect();
-        (targets, trace)
+    /// A table without routes.
+    pub(crate) fn empty() -> Self {
+        Self {
+            revision: 0,
+            table: RouteTable::empty(),
+            endpoints: Vec::new(),
+            routes: Vec::new(),
+            default_ttl: None,
+        }
     }
 
-    /// The message as the store takes it; none when no route wants it.
+    /// Where `message` goes, as the store takes it; none when no route wants it. The trace says why.
     pub(crate) fn append(&self, message: StampedMessage) -> (Option<Append>, Trace) {
-        let (targets, trace) = self.targets(&message);
+        let mut trace = Trace::default();
+        let chosen = self.table.select_traced(&message, &mut trace);
+        let targets: SmallVec<[Target; 2]> = chosen
+            .iter()
+            .map(|chosen| Target {
+                endpoint: self.endpoints[usize::from(chosen.sink.0)],
+                priority: chosen.priority.get(),
+                expires: self.expiry(message.enqueued(), chosen.time_to_live),
+                route: self.routes[usize::from(chosen.route)],
+            })
+            .collect();
         match targets.is_empty() {
             true => (None, trace),
             false => (Some(Append { message, table: self.revision, targets }), trace),

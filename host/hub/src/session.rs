@@ -6,12 +6,12 @@
 use crate::Hub;
 use crate::clients::{Leave, Place, Seat};
 use crate::intake::Intake;
+use crate::subscriptions::{self, Subscription, SubscriptionError};
 use std::sync::Arc;
 use std::time::Duration;
 use weir_core::clock::Timestamp;
 use weir_core::id::Identity;
 use weir_core::port::Consumer;
-use weir_store::{Subscription, SubscriptionError};
 
 /// A client's session with the hub.
 pub struct Session {
@@ -41,10 +41,9 @@ impl Session {
 
     /// Resolves when the client must be disconnected. Cancel-safe.
     pub async fn left(&mut self) -> Leave {
-        let expiry = self.expires.map(|expires| {
-            let skew = weir_core::limits::TOKEN_SKEW;
-            expires.after(skew).since(self.hub.clock().now()).max(Duration::from_millis(10))
-        });
+        let expiry = self
+            .expires
+            .map(|expires| expires.since(self.hub.clock().now()).max(Duration::from_millis(10)));
         tokio::select! {
             why = self.place.left() => why,
             () = wait(expiry) => Leave::Expired,
@@ -78,7 +77,7 @@ impl Session {
     /// # Errors
     /// When the store cannot be read.
     pub async fn subscriptions(&self) -> Result<Vec<Subscription>, weir_store::Error> {
-        self.hub.store().subscriptions(self.identity()).await
+        subscriptions::load(self.hub.store(), self.identity()).await
     }
 
     /// Keeps subscriptions on disk; resolves after the commit.
@@ -86,7 +85,7 @@ impl Session {
     /// # Errors
     /// When the client has more than its share of filters, or the store cannot be written.
     pub async fn subscribe(&self, filters: &[Subscription]) -> Result<(), SubscriptionError> {
-        self.hub.store().subscribe(self.identity(), filters).await
+        subscriptions::add(self.hub.store(), self.identity(), filters).await
     }
 
     /// Forgets subscriptions; resolves after the commit.
@@ -94,7 +93,7 @@ impl Session {
     /// # Errors
     /// When the store cannot be written.
     pub async fn unsubscribe(&self, filters: &[String]) -> Result<(), weir_store::Error> {
-        self.hub.store().unsubscribe(self.identity(), filters).await
+        subscriptions::remove(self.hub.store(), self.identity(), filters).await
     }
 
     /// Forgets everything the client ever subscribed to (a clean session).
@@ -102,7 +101,7 @@ impl Session {
     /// # Errors
     /// When the store cannot be written.
     pub async fn forget_subscriptions(&self) -> Result<(), weir_store::Error> {
-        self.hub.store().forget_subscriptions(self.identity()).await
+        subscriptions::forget(self.hub.store(), self.identity()).await
     }
 }
 

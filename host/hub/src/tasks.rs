@@ -121,7 +121,10 @@ impl TaskGroup {
     }
 
     async fn joined(&self) {
-        while std::future::poll_fn(|context| lock(&self.set).poll_join_next(context)).await.is_some() {}
+        while std::future::poll_fn(|context| lock(&self.set).poll_join_next(context))
+            .await
+            .is_some()
+        {}
     }
 }
 

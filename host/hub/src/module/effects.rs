@@ -98,13 +98,15 @@ impl Effects<'_> {
             Outcome::Pass { .. } | Outcome::Annotate { .. } | Outcome::Emit(_)
                 if message.hops() >= limits::MAX_HOPS =>
             {
-                let reason = format!("came through {} modules: the routes form a loop", limits::MAX_HOPS);
+                let reason =
+                    format!("came through {} modules: the routes form a loop", limits::MAX_HOPS);
                 settle(self.dead(reason, Some("hop-limit".to_owned())));
                 Fate::Rejected
             }
             Outcome::Pass { output } => {
                 settle(Disposition::Done);
-                let onward = Message { output: Some(self.output(output)), ..message.message().clone() };
+                let onward =
+                    Message { output: Some(self.output(output)), ..message.message().clone() };
                 self.forward(message, onward, change);
                 Fate::Passed
             }
@@ -114,7 +116,8 @@ impl Effects<'_> {
                     Ok(properties) => {
                         settle(Disposition::Done);
                         let body = message.body().clone();
-                        let onward = Message { body, properties, output: Some(self.output(output)) };
+                        let onward =
+                            Message { body, properties, output: Some(self.output(output)) };
                         self.forward(message, onward, change);
                         Fate::Passed
                     }

@@ -5,12 +5,14 @@
 
 mod circuit;
 mod effects;
+mod record;
 mod runner;
 mod service;
 mod swap;
 mod version;
 
-pub use service::{ModuleChange, ModuleView, Modules};
+pub use record::{Fortune, VersionRow};
+pub use service::{FaultView, ModuleChange, ModuleError, ModuleView, Modules};
 
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -243,13 +243,13 @@ impl Runner {
                 self.circuit.success();
                 self.counters.batch(part.entries.len(), &answer);
                 self.settle(part.entries, answer);
-                self.on_probation_success();
+                self.on_probation_success().await;
             }
             Err(fault) => self.fault(part, fault).await,
         }
     }
 
-    fn settle(&mut self, entries: Vec<Held>, answer: Answer) {
+    pub(super) fn settle(&mut self, entries: Vec<Held>, answer: Answer) {
         let inputs: Vec<EndpointId> = self.readers.iter().map(|input| input.endpoint).collect();
         let effects = Effects {
             hub: &self.hub,
@@ -280,11 +280,12 @@ impl Runner {
         self.reason = StartReason::Recover;
         self.reload_state().await;
         let full = match &error {
-            CommitError::Full { endpoint, .. } => Some(*endpoint),
-            CommitError::Unavailable { .. } | CommitError::Broken => None,
+            CommitError::Full { endpoint, .. } => *endpoint,
+            CommitError::Unavailable { .. } | CommitError::Broken { .. } => None,
         };
-        self.set_state(State::Paused { on: full.and_then(|endpoint| self.hub.endpoint_name(endpoint)) });
-        self.hub.store().wait_for_room(full).await;
+        let on = full.and_then(|endpoint| self.hub.endpoint_name(endpoint));
+        self.set_state(State::Paused { on });
+        self.hub.store().room().await;
     }
 
     async fn fault(&mut self, mut part: Part, fault: Fault) {
@@ -397,7 +398,10 @@ impl Runner {
         info!(module = %self.identity, "module stopped");
     }
 
-    pub(super) fn replace_instance(&mut self, instance: Option<Arc<dyn Instance>>) -> Option<Arc<dyn Instance>> {
+    pub(super) fn replace_instance(
+        &mut self,
+        instance: Option<Arc<dyn Instance>>,
+    ) -> Option<Arc<dyn Instance>> {
         for input in &mut self.readers {
             input.reader.redeliver_held();
         }
@@ -442,6 +446,7 @@ fn delivery(held: &Held) -> Delivery {
         number: number(held.entry.sequence, held.input),
         attempt: held.entry.attempt,
         input: held.input,
+        input_name: None,
         message: held.entry.record.message.clone(),
     }
 }

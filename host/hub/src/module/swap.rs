@@ -6,11 +6,13 @@
 //! probation; its first fault brings the old one back and delivers the batch to it.
 
 use super::runner::Runner;
-use super::version::{Probation, Version};
-use super::{Control, State, Switch};
+use super::version::Probation;
+use super::{Control, State, Switch, record};
 use std::sync::Arc;
-use tracing::{error, info};
+use tracing::{error, info, warn};
+use weir_core::module_state::ModuleState;
 use weir_core::port::StartReason;
+use weir_store::Expect;
 
 impl Runner {
     pub(super) async fn control(&mut self, control: Control) {
@@ -26,25 +28,25 @@ impl Runner {
 
     async fn switch(&mut self, switch: Switch) {
         let Switch { version, instance, state, done } = switch;
-        if let Err(cause) = self.retire().await {
-            drop(done.send(Err(cause)));
-            return;
-        }
-        let record = self.hub.store().record_version(
+        self.retire().await;
+        let now = self.hub.clock().now();
+        let before = Some(self.version.number);
+        let recorded = record::install(
+            self.hub.store(),
             self.module_name(),
-            version.number,
-            &version.spec,
-            Some(self.version.number),
+            &version,
+            before,
+            now,
+            Expect::Present,
         );
-        if let Err(cause) = record.await {
+        if let Err(cause) = recorded.await {
             // The old version was stopped for nothing; it starts again.
-            self.set_reason(StartReason::Recover);
             drop(done.send(Err(format!("the new version could not be recorded: {cause}"))));
             return;
         }
         let live = {
             let mut live = crate::sync::lock(&self.state);
-            std::mem::replace(&mut *live, weir_core::module_state::ModuleState::new(Default::default(), 0))
+            std::mem::replace(&mut *live, ModuleState::new(Default::default(), 0))
         };
         *crate::sync::lock(&state) = live;
         let quota = usize::try_from(version.spec.limits.state.0).unwrap_or(usize::MAX);
@@ -61,16 +63,15 @@ impl Runner {
     }
 
     /// Ends the old version in good order: its last effects count and are on disk afterwards.
-    async fn retire(&mut self) -> Result<(), String> {
+    async fn retire(&mut self) {
         if let Some(old) = self.replace_instance(None) {
             match old.stop().await {
-                Ok(answer) => self.settle_rest(answer),
+                Ok(answer) => self.settle(Vec::new(), answer),
                 Err(fault) => self.note(&fault.to_string()),
             }
         }
         self.set_reason(StartReason::Recover);
         self.flush().await;
-        Ok(())
     }
 
     /// Back to the version before, because this one failed.
@@ -80,12 +81,9 @@ impl Runner {
         self.probation = None;
         self.note(why);
         self.flush().await;
-        let recorded = self
-            .hub
-            .store()
-            .record_return(self.module_name(), failed.number, self.version.number, why)
-            .await;
-        if let Err(cause) = recorded {
+        let (to, now) = (self.version.number, self.hub.clock().now());
+        let recorded = record::go_back(self.hub.store(), self.module_name(), &failed, to, why, now);
+        if let Err(cause) = recorded.await {
             error!(module = %self.identity, error = %cause, "the return to the old version could not be recorded");
         }
         self.counters.returned();
@@ -101,14 +99,22 @@ impl Runner {
     }
 
     /// Counts a good batch of a version on probation.
-    pub(super) fn on_probation_success(&mut self) {
+    pub(super) async fn on_probation_success(&mut self) {
         let now = self.hub.clock().now();
-        let passed = self.probation.as_mut().is_some_and(|trial| trial.passed(now));
-        if passed {
-            self.probation = None;
-            self.previous = None;
-            self.set_state(State::Running);
-            info!(module = %self.identity, version = self.version.number, "the new version passed its probation");
+        if !self.probation.as_mut().is_some_and(|trial| trial.passed(now)) {
+            return;
+        }
+        let (name, number) = (self.module_name(), self.version.number);
+        match record::pass(self.hub.store(), name, number).await {
+            Ok(()) => {
+                self.probation = None;
+                self.previous = None;
+                self.set_state(State::Running);
+                info!(module = %self.identity, version = number, "the new version passed its probation");
+            }
+            Err(cause) => {
+                warn!(module = %self.identity, error = %cause, "the end of the probation could not be recorded");
+            }
         }
     }
 
@@ -121,12 +127,5 @@ impl Runner {
         self.report.send_modify(|report| {
             report.last_return = Some(super::Return { at, failed, why: why.to_owned() });
         });
-    }
-}
-
-impl Version {
-    /// The version after this one.
-    pub(crate) fn next(&self, spec: Arc<weir_core::module::ModuleSpec>) -> Self {
-        Self { number: self.number + 1, spec }
     }
 }

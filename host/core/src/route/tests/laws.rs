@@ -1,0 +1,1 @@
+//! Laws of the route language, on random texts, tables and messages.

@@ -1,0 +1,450 @@
+//! The handle that heads and API hold, and how a hub starts.
+
+use crate::artifacts::Artifacts;
+use crate::authenticate::{Authenticator, Credentials, Proven, Records, Refusal, TrustError};
+use crate::clients::{ClientView, Clients, Leave, Seat};
+use crate::endpoints::Endpoints;
+use crate::explain::{Explanations, Fate, Footprint};
+use crate::identities::{Identities, IdentityError};
+use crate::metrics::{EndpointLabel, Metrics, SenderLabel};
+use crate::module::Modules;
+use crate::router::Routing;
+use crate::routes::{RouteError, Routes};
+use crate::session::Session;
+use crate::tasks::{TaskGroup, TaskKind};
+use crate::uplink::{Uplink, UplinkView};
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use weir_core::clock::{Clock, Timestamp};
+use weir_core::id::{DeviceId, Identity, MessageId, ModuleId};
+use weir_core::limits;
+use weir_core::message::{MessageNumbers, StampedMessage};
+use weir_core::module::Ceilings;
+use weir_core::port::{ModuleRuntime, Upstream};
+use weir_store::{Append, EndpointId, Entry, OpenReport, Opened, Store, WhenFull};
+
+/// What the host's file says of the hub.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The edge device's id.
+    pub edge_device: DeviceId,
+    /// Name that clients dial; in the certificate.
+    pub hostname: String,
+    /// Name that identities and tokens carry (`HostName=`).
+    pub iothub_hostname: String,
+    /// Ceilings of Wasm modules.
+    pub ceilings: Ceilings,
+    /// Time to live of messages whose route sets none.
+    pub default_ttl: Option<Duration>,
+    /// Limits of the queues.
+    pub queues: QueueDefaults,
+    /// Clients at once.
+    pub max_clients: usize,
+    /// Certificates that CA-signed devices chain to, in DER.
+    pub device_roots: Vec<Vec<u8>>,
+}
+
+/// Limits of the queues.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueDefaults {
+    /// Bytes of a module's input queue.
+    pub module_bytes: u64,
+    /// Bytes of the upstream's queue.
+    pub upstream_bytes: u64,
+    /// What the upstream's queue does when it is full.
+    pub upstream_when_full: WhenFull,
+}
+
+impl Default for QueueDefaults {
+    fn default() -> Self {
+        Self {
+            module_bytes: limits::STORE_BYTES / 4,
+            upstream_bytes: limits::STORE_BYTES / 2,
+            upstream_when_full: WhenFull::DropOldest,
+        }
+    }
+}
+
+/// Why a hub does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A certificate that devices are to chain to.
+    #[error("a trusted certificate for devices cannot be used")]
+    Trust(#[from] TrustError),
+    /// The registry.
+    #[error("the identities could not be loaded")]
+    Identities(#[from] IdentityError),
+    /// The routes.
+    #[error("the stored routes could not be put in force")]
+    Routes(#[from] RouteError),
+    /// Modules or queues.
+    #[error("the store could not be read")]
+    Store(#[from] weir_store::Error),
+}
+
+/// Why a client is not let in although it has proven who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// As many clients as are allowed.
+    #[error("the hub has as many clients as it takes")]
+    Full,
+    /// The hub is starting or stopping.
+    #[error("the hub is not ready")]
+    NotReady,
+    /// The name belongs to a Wasm module.
+    #[error("a Wasm module of this name runs in the hub")]
+    WasmModule,
+}
+
+pub(crate) struct Inner {
+    config: Config,
+    clock: Clock,
+    store: Store,
+    report: OpenReport,
+    started: Timestamp,
+    tasks: TaskGroup,
+    numbers: MessageNumbers,
+    routing: ArcSwap<Routing>,
+    intake: Arc<Semaphore>,
+    ready: AtomicBool,
+    runtime: Arc<dyn ModuleRuntime>,
+    uplink: Uplink,
+    metrics: Metrics,
+    explanations: Explanations,
+    clients: Arc<Clients>,
+    endpoints: Endpoints,
+    authenticator: Authenticator,
+    identities: Identities,
+    routes: Routes,
+    modules: Modules,
+    artifacts: Artifacts,
+}
+
+/// A running hub; cheap to clone.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+impl Hub {
+    /// Starts everything that was running: identities, routes, modules, deliveries.
+    ///
+    /// # Errors
+    /// When what is stored cannot be read.
+    pub async fn start(
+        config: Config,
+        clock: Clock,
+        opened: Opened,
+        runtime: Arc<dyn ModuleRuntime>,
+        upstream: Option<Arc<dyn Upstream>>,
+        tasks: TaskGroup,
+    ) -> Result<Self, StartError> {
+        let authenticator =
+            Authenticator::new(&config.iothub_hostname, &config.hostname, &config.device_roots)?;
+        let Opened { store, writer, report, start } = opened;
+        // The writer outlives the drain: the last acknowledgements need it. It ends with the store.
+        tasks.spawn(TaskKind::Essential, "writer", move |_| async move {
+            if let Err(cause) = writer.run().await {
+                tracing::error!(error = %cause, "the writer ended");
+            }
+        });
+        let hub = Self(Arc::new(Inner {
+            config,
+            started: clock.now(),
+            clock,
+            store,
+            report,
+            tasks,
+            numbers: MessageNumbers::of_start(start),
+            routing: ArcSwap::from_pointee(Routing::empty()),
+            intake: Arc::new(Semaphore::new(limits::INTAKE_BYTES)),
+            ready: AtomicBool::new(false),
+            runtime,
+            uplink: Uplink::new(upstream),
+            metrics: Metrics::default(),
+            explanations: Explanations::default(),
+            clients: Arc::new(Clients::default()),
+            endpoints: Endpoints::default(),
+            authenticator,
+            identities: Identities::default(),
+            routes: Routes::default(),
+            modules: Modules::default(),
+            artifacts: Artifacts::default(),
+        }));
+        hub.0.identities.load(&hub).await?;
+        // Modules first: their inputs are then known as theirs when the routes open the queues.
+        hub.0.modules.start_all(&hub).await?;
+        hub.0.routes.load(&hub).await?;
+        hub.0.uplink.start(&hub).await?;
+        Ok(hub)
+    }
+
+    /// From now on clients are let in.
+    pub fn set_ready(&self, ready: bool) {
+        self.0.ready.store(ready, Ordering::SeqCst);
+    }
+
+    /// True when clients are let in.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.ready.load(Ordering::SeqCst) && !self.0.tasks.stop().is_draining()
+    }
+
+    /// Ends the store when all that used it has ended.
+    pub async fn close(&self) {
+        self.0.store.close().await;
+    }
+
+    /// Judges what a client shows to prove that it is `identity`.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the head logs it and tells the client only that it is refused.
+    pub fn authenticate(
+        &self,
+        identity: &Identity,
+        credentials: Credentials<'_>,
+    ) -> Result<Proven, Refusal> {
+        let own = self.0.identities.get(identity);
+        let device = identity
+            .module
+            .as_ref()
+            .and_then(|_| self.0.identities.get(&Identity::device(identity.device.clone())));
+        let records = Records {
+            own: own.as_ref().map(|found| &*found.record),
+            device: device.as_ref().map(|found| &*found.record),
+        };
+        let judged = self.0.authenticator.authenticate(records, credentials, self.0.clock.now());
+        if judged.is_err() {
+            self.0.metrics.refusals.inc();
+        }
+        judged
+    }
+
+    /// Lets a client in that has proven who it is; an older connection of the same identity leaves.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub fn connect(
+        &self,
+        proven: Proven,
+        protocol: &'static str,
+        peer: &str,
+    ) -> Result<Session, ConnectError> {
+        let Proven { identity, expires } = proven;
+        if !self.is_ready() {
+            return Err(ConnectError::NotReady);
+        }
+        if let Some(module) = &identity.module
+            && identity.device == self.0.config.edge_device
+            && self.0.modules.is_wasm(module)
+        {
+            return Err(ConnectError::WasmModule);
+        }
+        let now = self.0.clock.now();
+        let limit = self.0.config.max_clients;
+        let place = self.0.clients.enter(&identity, protocol, peer, now, limit);
+        let place = place.ok_or(ConnectError::Full)?;
+        self.0.metrics.connects.inc();
+        self.0.metrics.clients.set(i64::try_from(self.0.clients.count()).unwrap_or(i64::MAX));
+        Ok(Session::new(self.clone(), place, expires))
+    }
+
+    pub(crate) fn client_left(&self) {
+        self.0.metrics.disconnects.inc();
+    }
+
+    pub(crate) fn dismiss(&self, identity: &Identity, why: Leave) {
+        self.0.clients.dismiss(identity, why);
+    }
+
+    pub(crate) fn seat(&self, module: &ModuleId) -> Arc<Seat> {
+        self.0.clients.seat(module)
+    }
+
+    /// Everyone who is connected.
+    #[must_use]
+    pub fn clients(&self) -> Vec<ClientView> {
+        self.0.clients.list()
+    }
+
+    /// The hub's tasks.
+    #[must_use]
+    pub fn tasks(&self) -> &TaskGroup {
+        &self.0.tasks
+    }
+
+    /// The hub's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// What the host's file says.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The edge device's id.
+    #[must_use]
+    pub fn edge_device(&self) -> &DeviceId {
+        &self.0.config.edge_device
+    }
+
+    /// Ceilings of Wasm modules.
+    #[must_use]
+    pub fn ceilings(&self) -> &Ceilings {
+        &self.0.config.ceilings
+    }
+
+    /// When the hub started.
+    #[must_use]
+    pub fn started(&self) -> Timestamp {
+        self.0.started
+    }
+
+    /// What was found when the store was opened.
+    #[must_use]
+    pub fn open_report(&self) -> &OpenReport {
+        &self.0.report
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// The registry of devices and modules.
+    #[must_use]
+    pub fn identities(&self) -> &Identities {
+        &self.0.identities
+    }
+
+    /// The routes.
+    #[must_use]
+    pub fn routes(&self) -> &Routes {
+        &self.0.routes
+    }
+
+    /// The Wasm modules.
+    #[must_use]
+    pub fn modules(&self) -> &Modules {
+        &self.0.modules
+    }
+
+    /// The uploaded components.
+    #[must_use]
+    pub fn artifacts(&self) -> &Artifacts {
+        &self.0.artifacts
+    }
+
+    /// The upstream.
+    #[must_use]
+    pub fn uplink(&self) -> UplinkView {
+        self.0.uplink.view(self)
+    }
+
+    /// Cuts the link to the upstream (messages wait) or mends it.
+    pub fn pause_uplink(&self, paused: bool) {
+        self.0.uplink.pause(paused);
+    }
+
+    pub(crate) fn runtime(&self) -> &Arc<dyn ModuleRuntime> {
+        &self.0.runtime
+    }
+
+    pub(crate) fn endpoints(&self) -> &Endpoints {
+        &self.0.endpoints
+    }
+
+    pub(crate) fn explanations(&self) -> &Explanations {
+        &self.0.explanations
+    }
+
+    pub(crate) fn numbers(&self) -> &MessageNumbers {
+        &self.0.numbers
+    }
+
+    /// The number of one more accepted message.
+    pub(crate) fn number(&self) -> MessageId {
+        self.0.numbers.take(1)
+    }
+
+    pub(crate) fn routing(&self) -> arc_swap::Guard<Arc<Routing>> {
+        self.0.routing.load()
+    }
+
+    pub(crate) fn set_routing(&self, routing: Routing) {
+        self.0.routing.store(Arc::new(routing));
+    }
+
+    /// Routes what a module sent on; none when no route wants it.
+    pub(crate) fn route(&self, message: StampedMessage) -> Option<Append> {
+        let routing = self.routing();
+        let (id, enqueued) = (message.id(), message.enqueued());
+        let sender = message.sender().clone();
+        let (append, trace) = routing.append(message);
+        let table = routing.revision;
+        let fates = Vec::new();
+        self.0.explanations.note(Footprint {
+            id,
+            enqueued,
+            sender,
+            table,
+            trace,
+            fates,
+            client_id: None,
+        });
+        if append.is_none() {
+            self.0.metrics.drop_messages("no_route", 1);
+        }
+        append
+    }
+
+    pub(crate) fn count_received(&self, sender: &Identity, total: u64, unrouted: u64) {
+        self.0.metrics.accepted.inc_by(total);
+        let label = SenderLabel { id: sender.to_string() };
+        self.0.metrics.received.get_or_create(&label).inc_by(total);
+        self.0.metrics.drop_messages("no_route", unrouted);
+    }
+
+    /// Messages that a client or the upstream has taken.
+    pub(crate) fn delivered(&self, endpoint: &str, entries: &[Entry]) {
+        let label = EndpointLabel { endpoint: endpoint.to_owned() };
+        self.0.metrics.sent.get_or_create(&label).inc_by(entries.len() as u64);
+        for entry in entries {
+            self.0.explanations.settle(entry.record.message.id(), None, Fate::Delivered);
+        }
+    }
+
+    /// Name of a queue.
+    pub(crate) fn endpoint_name(&self, endpoint: EndpointId) -> Option<String> {
+        self.0
+            .store
+            .endpoint_names()
+            .into_iter()
+            .find(|(id, _)| *id == endpoint)
+            .map(|(_, name)| name)
+    }
+
+    /// Room for so many bytes of messages that wait for their commit.
+    pub(crate) async fn intake_permit(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let bytes = u32::try_from(bytes.clamp(1, limits::INTAKE_BYTES)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.0.intake).acquire_many_owned(bytes).await;
+        room.expect("the semaphore is never closed")
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hub({})", self.0.config.edge_device)
+    }
+}

@@ -1,0 +1,320 @@
+//! Devices and modules that may connect: the registry behind the heads and the API.
+//!
+//! All records are in memory, because every CONNECT asks for one; the store is the truth and is written
+//! first. A change is felt at once: whoever is connected under a changed identity is dismissed and
+//! has to prove himself again.
+
+use crate::Hub;
+use crate::clients::Leave;
+use crate::sync::lock;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use weir_core::error_code::ErrorCode;
+use weir_core::id::{DeviceId, Identity, ModuleId};
+use weir_core::identity::{
+    Authentication, AuthenticationBody, AuthenticationError, IdentityRecord, Status,
+};
+use weir_core::limits;
+use weir_store::{Document, Expect, Write, WriteError};
+
+const KIND: &str = "identity";
+
+/// What a caller may say of an identity.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct IdentitySpec {
+    /// How it proves who it is; a missing key is made.
+    pub authentication: AuthenticationBody,
+    /// Enabled when it is left out.
+    pub status: Status,
+    /// The edge device above a leaf device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<DeviceId>,
+}
+
+/// A record with its revision.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// The record.
+    pub record: Arc<IdentityRecord>,
+    /// For `If-Match`.
+    pub revision: u64,
+}
+
+/// Why the registry was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// There is no such identity.
+    #[error("there is no identity {0}")]
+    Unknown(Identity),
+    /// A module needs its device.
+    #[error("there is no device {0}")]
+    NoDevice(DeviceId),
+    /// A device with modules is not deleted.
+    #[error("device {0} has modules; delete them first")]
+    HasModules(DeviceId),
+    /// The edge device is the hub itself.
+    #[error("the edge device {0} is the hub itself and cannot be deleted")]
+    IsEdge(DeviceId),
+    /// A Wasm module of that name runs in the hub.
+    #[error("{0} is a Wasm module of this hub and has no credentials")]
+    IsWasm(Identity),
+    /// The authentication contradicts itself.
+    #[error(transparent)]
+    Authentication(#[from] AuthenticationError),
+    /// It was changed in the meantime.
+    #[error("{identity} was changed in the meantime")]
+    Mismatch {
+        /// Who.
+        identity: Identity,
+        /// The present revision.
+        present: Option<u64>,
+    },
+    /// No randomness to make keys from.
+    #[error("the system gives no random bytes")]
+    Random,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] weir_store::Error),
+}
+
+impl IdentityError {
+    /// Its stable name.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unknown(_) | Self::NoDevice(_) => ErrorCode::NotFound,
+            Self::HasModules(_) | Self::IsEdge(_) | Self::IsWasm(_) => ErrorCode::Conflict,
+            Self::Authentication(_) => ErrorCode::InvalidRequest,
+            Self::Mismatch { .. } => ErrorCode::VersionMismatch,
+            Self::Random => ErrorCode::Internal,
+            Self::Store(_) => ErrorCode::StoreUnavailable,
+        }
+    }
+}
+
+/// The registry.
+#[derive(Debug, Default)]
+pub struct Identities {
+    records: Mutex<BTreeMap<Identity, Registered>>,
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl Identities {
+    /// Reads the registry and makes the edge device if it is not there.
+    pub(crate) async fn load(&self, hub: &Hub) -> Result<(), IdentityError> {
+        let mut after: Option<String> = None;
+        loop {
+            let page =
+                hub.store().documents(KIND, "", after.as_deref(), limits::PAGE_ITEMS).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.clone());
+            let mut records = lock(&self.records);
+            for document in &page {
+                if let Some(registered) = read(document) {
+                    records.insert(registered.record.identity.clone(), registered);
+                }
+            }
+        }
+        let edge = Identity::device(hub.edge_device().clone());
+        if self.get(&edge).is_none() {
+            self.put(hub, edge, IdentitySpec::default(), Expect::Any).await?;
+        }
+        Ok(())
+    }
+
+    /// One identity.
+    #[must_use]
+    pub fn get(&self, identity: &Identity) -> Option<Registered> {
+        lock(&self.records).get(identity).cloned()
+    }
+
+    /// Devices after `after`, in order of names.
+    #[must_use]
+    pub fn devices(&self, after: Option<&DeviceId>, limit: usize) -> Vec<Registered> {
+        lock(&self.records)
+            .values()
+            .filter(|found| found.record.identity.module.is_none())
+            .filter(|found| after.is_none_or(|after| found.record.identity.device > *after))
+            .take(limit)
+            .cloned()
+            .collect()
+    }
+
+    /// Modules of a device after `after`, in order of names.
+    #[must_use]
+    pub fn modules(
+        &self,
+        device: &DeviceId,
+        after: Option<&ModuleId>,
+        limit: usize,
+    ) -> Vec<Registered> {
+        lock(&self.records)
+            .values()
+            .filter(|found| found.record.identity.device == *device)
+            .filter(|found| match (&found.record.identity.module, after) {
+                (None, _) => false,
+                (Some(_), None) => true,
+                (Some(module), Some(after)) => module > after,
+            })
+            .take(limit)
+            .cloned()
+            .collect()
+    }
+
+    /// Creates or replaces an identity. True when it is new. Keys that are left out stay, or are
+    /// made for a new one.
+    ///
+    /// # Errors
+    /// [`IdentityError`]; nothing has changed then.
+    pub async fn put(
+        &self,
+        hub: &Hub,
+        identity: Identity,
+        spec: IdentitySpec,
+        expect: Expect,
+    ) -> Result<(Registered, bool), IdentityError> {
+        let _one = self.changing.lock().await;
+        self.check_place(hub, &identity)?;
+        let present = self.get(&identity);
+        let mut body = spec.authentication;
+        if let Some(present) = &present {
+            keep_keys(&mut body, &present.record.authentication);
+        }
+        let mut failed = false;
+        let authentication = body.complete(|| {
+            let mut bytes = [0; 32];
+            failed |= getrandom::fill(&mut bytes).is_err();
+            bytes
+        })?;
+        if failed {
+            return Err(IdentityError::Random);
+        }
+        let now = hub.clock().now();
+        let generation = present.as_ref().map(|present| present.record.generation_id.clone());
+        let record = IdentityRecord {
+            identity: identity.clone(),
+            generation_id: generation.unwrap_or_else(|| now.as_micros().to_string()),
+            etag: String::new(),
+            status: spec.status,
+            authentication,
+            parent: spec.parent,
+            created: present.as_ref().map_or(now, |present| present.record.created),
+            updated: now,
+        };
+        let registered = self.write(hub, record, expect).await?;
+        if let Some(present) = &present
+            && changed(&present.record, &registered.record)
+        {
+            self.dismiss(hub, &identity);
+        }
+        Ok((registered, present.is_none()))
+    }
+
+    fn check_place(&self, hub: &Hub, identity: &Identity) -> Result<(), IdentityError> {
+        let Some(module) = &identity.module else { return Ok(()) };
+        if self.get(&Identity::device(identity.device.clone())).is_none() {
+            return Err(IdentityError::NoDevice(identity.device.clone()));
+        }
+        match identity.device == *hub.edge_device() && hub.modules().is_wasm(module) {
+            true => Err(IdentityError::IsWasm(identity.clone())),
+            false => Ok(()),
+        }
+    }
+
+    async fn write(
+        &self,
+        hub: &Hub,
+        record: IdentityRecord,
+        expect: Expect,
+    ) -> Result<Registered, IdentityError> {
+        let identity = record.identity.clone();
+        let body = Some(serde_json::to_string(&record).expect("a record has only text keys"));
+        let revision = self.commit(hub, &identity, body, expect).await?;
+        let record = Arc::new(IdentityRecord { etag: revision.to_string(), ..record });
+        let registered = Registered { record, revision };
+        lock(&self.records).insert(identity, registered.clone());
+        Ok(registered)
+    }
+
+    /// Deletes an identity and dismisses its client.
+    ///
+    /// # Errors
+    /// [`IdentityError`]; nothing has changed then.
+    pub async fn delete(
+        &self,
+        hub: &Hub,
+        identity: &Identity,
+        expect: Expect,
+    ) -> Result<(), IdentityError> {
+        let _one = self.changing.lock().await;
+        if self.get(identity).is_none() {
+            return Err(IdentityError::Unknown(identity.clone()));
+        }
+        if identity.module.is_none() {
+            if identity.device == *hub.edge_device() {
+                return Err(IdentityError::IsEdge(identity.device.clone()));
+            }
+            if !self.modules(&identity.device, None, 1).is_empty() {
+                return Err(IdentityError::HasModules(identity.device.clone()));
+            }
+        }
+        self.commit(hub, identity, None, expect).await?;
+        lock(&self.records).remove(identity);
+        self.dismiss(hub, identity);
+        crate::subscriptions::forget(hub.store(), identity).await?;
+        Ok(())
+    }
+
+    async fn commit(
+        &self,
+        hub: &Hub,
+        identity: &Identity,
+        body: Option<String>,
+        expect: Expect,
+    ) -> Result<u64, IdentityError> {
+        let write = Write { kind: KIND, key: identity.to_string(), body, expect };
+        match hub.store().write(vec![write]).await {
+            Ok(revisions) => Ok(revisions[0]),
+            Err(WriteError::Mismatch { present, .. }) => {
+                Err(IdentityError::Mismatch { identity: identity.clone(), present })
+            }
+            Err(WriteError::Store(cause)) => Err(cause.into()),
+        }
+    }
+
+    /// A changed device takes its modules with it: a disabled one refuses them too.
+    fn dismiss(&self, hub: &Hub, identity: &Identity) {
+        hub.dismiss(identity, Leave::Revoked);
+        if identity.module.is_none() {
+            for module in self.modules(&identity.device, None, usize::MAX) {
+                hub.dismiss(&module.record.identity, Leave::Revoked);
+            }
+        }
+    }
+}
+
+/// Keys that the caller left out stay as they are.
+fn keep_keys(body: &mut AuthenticationBody, present: &Authentication) {
+    use weir_core::identity::AuthenticationType;
+    if let (AuthenticationType::Sas, Authentication::Sas { primary, secondary }) =
+        (body.kind, present)
+    {
+        let keys = body.symmetric_key.get_or_insert_default();
+        keys.primary_key.get_or_insert_with(|| primary.clone());
+        keys.secondary_key.get_or_insert_with(|| secondary.clone());
+    }
+}
+
+fn changed(before: &IdentityRecord, after: &IdentityRecord) -> bool {
+    before.authentication != after.authentication || before.status != after.status
+}
+
+fn read(document: &Document) -> Option<Registered> {
+    let record: IdentityRecord = serde_json::from_str(&document.body)
+        .inspect_err(|_| tracing::error!(key = document.key, "a stored identity cannot be read"))
+        .ok()?;
+    let record = Arc::new(IdentityRecord { etag: document.revision.to_string(), ..record });
+    Some(Registered { record, revision: document.revision })
+}
