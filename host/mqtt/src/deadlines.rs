@@ -84,22 +84,19 @@ impl Deadlines {
         };
     }
 
-    /// When somebody will be late if nothing happens, and at what.
-    pub(crate) fn next(&self) -> (Instant, Late) {
+    /// When the client will be late if nothing happens, and at what; none while only the hub could
+    /// be.
+    pub(crate) fn next(&self) -> Option<(Instant, Late)> {
         let silent = self.reading.then(|| (self.heard + self.silence, Late::Silent));
         let packet = self.partial.filter(|_| self.reading);
         let packet = packet.map(|since| (since + limits::PACKET_LIMIT, Late::Packet));
         let reading = self.unwritten.map(|since| (since + limits::PACKET_LIMIT, Late::Reading));
-        // While the hub does not read it looks again now and then; it knows when it goes on.
-        let idle = (self.heard + self.silence.max(NO_KEEP_ALIVE) * 2, Late::Silent);
-        let all = [silent, packet, reading].into_iter().flatten();
-        all.min_by_key(|(at, _)| *at).unwrap_or(idle)
+        [silent, packet, reading].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
-    /// Who is late at this time.
+    /// What the client is late at, at this time.
     pub(crate) fn late(&self, now: Instant) -> Option<Late> {
-        let (at, late) = self.next();
-        (at <= now && (self.reading || late == Late::Reading)).then_some(late)
+        self.next().filter(|(at, _)| *at <= now).map(|(_, late)| late)
     }
 }
 
@@ -129,7 +126,7 @@ mod tests {
         assert_eq!(deadlines.late(now + 90 * SECOND), Some(Late::Silent));
         deadlines.read(true, false, now + 50 * SECOND);
         assert_eq!(deadlines.late(now + 139 * SECOND), None);
-        assert_eq!(deadlines.next(), (now + 140 * SECOND, Late::Silent));
+        assert_eq!(deadlines.next(), Some((now + 140 * SECOND, Late::Silent)));
     }
 
     #[test]

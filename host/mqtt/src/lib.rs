@@ -11,4 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod acks;
+mod deadlines;
+mod sources;
 mod window;
+mod wire;
