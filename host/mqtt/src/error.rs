@@ -12,7 +12,7 @@ use weir_mqtt_codec::PacketKind;
 
 /// What ends a connection. Texts are for the log; a client is told no more than a return code.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The client has sent DISCONNECT: the only good end.
     #[error("the client disconnected")]
     Disconnected,
@@ -87,7 +87,7 @@ pub enum Error {
 
 /// Why a CONNECT is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// MQTT 3.1, 5 or something else.
     #[error("protocol {name:?} level {level} is not spoken")]
     Version {

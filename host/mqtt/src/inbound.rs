@@ -301,7 +301,8 @@ mod tests {
     fn changes_of_subscriptions_keep_their_order() {
         let mut client = Client::new();
         let filter: weir_mqtt_codec::TopicFilter = "a".parse().unwrap();
-        let subscription = weir_mqtt_codec::Subscription { filter: filter.clone(), qos: Qos::AtMostOnce };
+        let subscription =
+            weir_mqtt_codec::Subscription { filter: filter.clone(), qos: Qos::AtMostOnce };
         let subscribe = Subscribe { id: id(1), subscriptions: vec![subscription] };
         let unsubscribe = Unsubscribe { id: id(2), filters: vec![filter] };
         client.sends(Packet::Unsubscribe(unsubscribe.clone())).unwrap();

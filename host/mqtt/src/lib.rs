@@ -12,6 +12,11 @@
 
 mod acks;
 mod deadlines;
+mod error;
+mod inbound;
+mod outbound;
+mod subscriptions;
+mod translate;
 mod sources;
 mod window;
 mod wire;

@@ -123,7 +123,10 @@ impl Outbound {
                 (Ok(()), Some(_)) => {}
                 (Err(cause), id) => {
                     id.map(|id| self.window.acknowledge(id));
-                    self.settle(place, Some(Outcome::Reject { reason: cause.to_string(), code: None }));
+                    self.settle(
+                        place,
+                        Some(Outcome::Reject { reason: cause.to_string(), code: None }),
+                    );
                 }
             }
         }

@@ -65,10 +65,16 @@ impl Subscriptions {
         self.filters.iter().any(|kept| kept.filter == filter)
     }
 
-    /// Adds or replaces filters that the hub has kept.
-    pub(crate) fn add(&mut self, kept: Vec<Subscription>) {
+    /// Adds or replaces filters that the hub has kept; true when there are new ones for inputs.
+    pub(crate) fn add(&mut self, kept: Vec<Subscription>) -> bool {
+        let is_new_input = |new: &Subscription| {
+            let used = classify_filter(&self.identity, &new.filter);
+            matches!(used, FilterUse::ModuleInputs { .. }) && !self.has(&new.filter)
+        };
+        let is_grown = kept.iter().any(is_new_input);
         self.filters.retain(|old| kept.iter().all(|new| new.filter != old.filter));
         self.filters.extend(kept);
+        is_grown
     }
 
     /// Takes filters out; compared character by character [MQTT-3.10.4-1].
@@ -89,10 +95,7 @@ impl Subscriptions {
     }
 
     fn uses(&self) -> impl Iterator<Item = (FilterUse<'_>, u8)> {
-        let used = |kept: &'_ Subscription| -> (FilterUse<'_>, u8) {
-            (classify_filter(&self.identity, &kept.filter), kept.qos)
-        };
-        self.filters.iter().map(used)
+        self.filters.iter().map(|kept| (classify_filter(&self.identity, &kept.filter), kept.qos))
     }
 }
 
@@ -171,8 +174,11 @@ mod tests {
     fn subscribing_again_replaces_the_qos() {
         let mut client = module();
         let filter = "devices/E/modules/M/#";
-        subscribe(&mut client, &[(filter, Qos::AtLeastOnce)]);
-        subscribe(&mut client, &[(filter, Qos::AtLeastOnce), (filter, Qos::AtMostOnce)]);
+        let (_, kept) = client.judge(&asks(&[(filter, Qos::AtLeastOnce)]));
+        assert!(client.add(kept), "inputs are new");
+        let twice = asks(&[(filter, Qos::AtLeastOnce), (filter, Qos::AtMostOnce)]);
+        let (_, kept) = client.judge(&twice);
+        assert!(!client.add(kept), "they are the same inputs");
         assert_eq!(client.qos_of_input(&"in1".parse().unwrap()), Some(Qos::AtMostOnce));
         assert_eq!(client.filters.len(), 1);
     }

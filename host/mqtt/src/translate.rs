@@ -251,7 +251,8 @@ mod tests {
             prop_assert_eq!(levels.len(), 7);
             prop_assert_eq!(&levels[..6], ["devices", "E", "modules", "M", "inputs", &input]);
             prop_assert!(levels[6].ends_with("&%24.cdid=E&%24.cmid=sender"));
-            prop_assert_eq!(bag::decode_bag(levels[6]).unwrap().properties.application("k"), Some(Some(value.as_str())));
+            let properties = bag::decode_bag(levels[6]).unwrap().properties;
+            prop_assert_eq!(properties.application("k"), Some(Some(value.as_str())));
         }
     }
 }
