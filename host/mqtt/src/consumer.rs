@@ -42,10 +42,17 @@ impl Parcels {
 impl Drop for Parcels {
     fn drop(&mut self) {
         self.0.close();
-        while let Ok(Parcel { batch, answer }) = self.0.try_recv() {
-            let outcomes = vec![Outcome::Abandon { sent: false }; batch.deliveries.len()];
-            drop(answer.send(Ok(Answer { outcomes, ..Answer::default() })));
+        while let Ok(parcel) = self.0.try_recv() {
+            parcel.give_back();
         }
+    }
+}
+
+impl Parcel {
+    /// Nothing of it was sent, so that it comes again as if for the first time.
+    fn give_back(self) {
+        let outcomes = vec![Outcome::Abandon { sent: false }; self.batch.deliveries.len()];
+        drop(self.answer.send(Ok(Answer { outcomes, ..Answer::default() })));
     }
 }
 
@@ -53,14 +60,17 @@ impl Consumer for Inputs {
     fn deliver(&self, batch: Batch) -> BoxFuture<'_, Result<Answer, Fault>> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
-            self.0.send(Parcel { batch, answer }).await.map_err(|_| gone())?;
-            answered.await.unwrap_or_else(|_| Err(gone()))
+            if let Err(mpsc::error::SendError(parcel)) = self.0.send(Parcel { batch, answer }).await
+            {
+                parcel.give_back();
+            }
+            // Whoever takes a parcel answers it, in its `Drop` at the latest.
+            answered.await.unwrap_or_else(|_| {
+                let reason = "the client has left".to_owned();
+                Err(Fault::Unavailable { reason, retry_after: None })
+            })
         })
     }
-}
-
-fn gone() -> Fault {
-    Fault::Unavailable { reason: "the client has left".to_owned(), retry_after: None }
 }
 
 #[cfg(test)]
@@ -95,10 +105,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_has_left_is_not_available() {
+    async fn a_client_that_has_left_gives_the_batch_back_unsent() {
         let (inputs, parcels) = inputs();
         drop(parcels);
-        let fault = inputs.deliver(batch()).await.unwrap_err();
-        assert!(matches!(fault, Fault::Unavailable { .. }));
+        let answer = inputs.deliver(batch()).await.unwrap();
+        assert_eq!(answer.outcomes, [Outcome::Abandon { sent: false }]);
     }
 }

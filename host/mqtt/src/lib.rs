@@ -11,12 +11,19 @@
 #![forbid(unsafe_code)]
 
 mod acks;
+mod connection;
+mod consumer;
 mod deadlines;
 mod error;
+mod handshake;
 mod inbound;
+mod listener;
 mod outbound;
+mod sources;
 mod subscriptions;
 mod translate;
-mod sources;
 mod window;
 mod wire;
+
+pub use handshake::Peer;
+pub use listener::{Security, Server};
