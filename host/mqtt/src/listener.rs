@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 use weir_core::limits;
 use weir_hub::Hub;
@@ -113,28 +114,24 @@ impl Server {
         if let Err(cause) = stream.set_nodelay(true) {
             debug!(peer = %address, error = %cause, "the socket keeps its delay");
         }
-        let mut peer = Peer { address, protocol: "mqtt", certificates: Vec::new() };
+        let peer = Peer { address, protocol: "mqtt", certificates: Vec::new() };
+        // A task keeps the size of its largest step for life: the steps are boxed, and so given back.
         match security {
-            Security::Plain => self.host(stream, &peer, guest, &stop).await,
+            Security::Plain => Box::pin(self.host(stream, peer, guest, &stop)).await,
             Security::Tls(config) => {
                 let config = Arc::clone(&config.borrow());
-                let limit = limits::HANDSHAKE_LIMIT;
-                let handshake = timeout(limit, TlsAcceptor::from(config).accept(stream));
-                let handshake = tokio::select! {
-                    done = handshake => done,
+                let handshake = Box::pin(shake_hands(stream, config));
+                let shaken = tokio::select! {
+                    shaken = handshake => shaken,
                     () = stop.draining() => return,
                 };
-                let stream = match handshake {
-                    Ok(Ok(stream)) => stream,
-                    Ok(Err(cause)) => return log_end(&peer, None, &Error::Handshake(cause)),
-                    Err(_) => {
-                        let end = Error::TooSlow { step: "the TLS handshake", limit };
-                        return log_end(&peer, None, &end);
+                match shaken {
+                    Ok((stream, certificates)) => {
+                        let peer = Peer { certificates, ..peer };
+                        Box::pin(self.host(stream, peer, guest, &stop)).await;
                     }
-                };
-                let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
-                peer.certificates = shown.iter().map(|der| der.to_vec()).collect();
-                self.host(stream, &peer, guest, &stop).await;
+                    Err(end) => log_end(&peer, None, &end),
+                }
             }
         }
     }
@@ -152,23 +149,24 @@ impl Server {
         };
         let visit = self.sources.enter(peer.address.ip(), Instant::now());
         if let (Ok(place), Some(visit)) = (place, visit) {
-            self.host(stream, &peer, Guest { _place: place, visit }, &stop).await;
+            Box::pin(self.host(stream, peer, Guest { _place: place, visit }, &stop)).await;
         }
     }
 
     /// From the first packet to the last.
-    async fn host<S>(&self, stream: S, peer: &Peer, guest: Guest, stop: &Stop)
+    async fn host<S>(&self, stream: S, peer: Peer, guest: Guest, stop: &Stop)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut wire = Wire::new(stream);
+        let entering = Box::pin(self.enter(&mut wire, &peer));
         let entered = tokio::select! {
-            entered = self.enter(&mut wire, peer) => entered,
+            entered = entering => entered,
             () = stop.draining() => Err(Error::Draining),
         };
         let client = match entered {
             Ok(client) => client,
-            Err(end) => return self.turn_away(wire, peer, guest, end, stop).await,
+            Err(end) => return Box::pin(self.turn_away(wire, &peer, guest, end, stop)).await,
         };
         // Its place among the unknown is free for the next.
         drop(guest);
@@ -176,8 +174,9 @@ impl Server {
         put_connack(&mut wire, Connack::Accepted { session_present });
         let identity = client.session.identity().to_string();
         info!(client = identity, peer = %peer.address, session_present, "client connected");
-        let end = Connection::new(&self.hub, wire, client).run(stop).await;
-        log_end(peer, Some(&identity), &end);
+        let connection = Connection::new(&self.hub, wire, client);
+        let end = Box::pin(connection.run(stop)).await;
+        log_end(&peer, Some(&identity), &end);
     }
 
     async fn enter<S>(&self, wire: &mut Wire<S>, peer: &Peer) -> Result<Client, Error>
@@ -214,6 +213,23 @@ impl Server {
             wire.close().await;
         }
     }
+}
+
+type Certificates = Vec<Vec<u8>>;
+
+/// The TLS handshake; also says which certificates the client has shown.
+async fn shake_hands(
+    stream: TcpStream,
+    config: Arc<rustls::ServerConfig>,
+) -> Result<(Box<TlsStream<TcpStream>>, Certificates), Error> {
+    let limit = limits::HANDSHAKE_LIMIT;
+    let stream = timeout(limit, TlsAcceptor::from(config).accept(stream))
+        .await
+        .map_err(|_| Error::TooSlow { step: "the TLS handshake", limit })?
+        .map_err(Error::Handshake)?;
+    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let certificates = shown.iter().map(|der| der.to_vec()).collect();
+    Ok((Box::new(stream), certificates))
 }
 
 /// A connection that has not proven who it is.
