@@ -294,6 +294,10 @@ pub fn method_topic(name: &str, rid: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::id::MessageId;
+    use crate::message::Message;
+    use crate::properties::{Key, PropertiesBuilder};
     use proptest::prelude::*;
 
     fn bag_of(topic: &str) -> &str {
@@ -407,6 +411,35 @@ mod tests {
             "$iothub/methods/POST/component*reboot/?$rid=9"
         );
         assert_eq!(method_topic("a/#b", "9"), "$iothub/methods/POST/a%2F%23b/?$rid=9");
+    }
+
+    fn message(value: &str) -> StampedMessage {
+        let mut builder = PropertiesBuilder::default();
+        builder.push(Key::Application("k"), Some(value)).unwrap();
+        let message = Message { properties: builder.build(), ..Message::default() };
+        let sender = Identity::module("E".parse().unwrap(), "sender".parse().unwrap());
+        message.stamp(&sender, MessageId(1), Timestamp::from_secs(1))
+    }
+
+    #[test]
+    fn a_delivery_has_exactly_one_level_after_the_input() {
+        let mut topic = String::new();
+        let (device, module, input) = ("E".parse(), "M".parse(), "in1".parse());
+        let (device, module, input) = (device.unwrap(), module.unwrap(), input.unwrap());
+        push_input_topic(&device, &module, &input, &message("a/b"), &mut topic).unwrap();
+        assert_eq!(topic, "devices/E/modules/M/inputs/in1/k=a%2Fb&%24.cdid=E&%24.cmid=sender");
+        topic.clear();
+        push_devicebound_topic(&device, &message("v"), &mut topic).unwrap();
+        assert_eq!(topic, "devices/E/messages/devicebound/k=v&%24.cdid=E&%24.cmid=sender");
+    }
+
+    #[test]
+    fn properties_that_fit_no_topic_are_an_error_and_leave_nothing_behind() {
+        let mut topic = "before".to_owned();
+        let long = message(&"ä".repeat(20_000));
+        let error = push_devicebound_topic(&"D".parse().unwrap(), &long, &mut topic).unwrap_err();
+        assert!(matches!(error, TopicError::TooLong { bytes } if bytes > 120_000), "{error}");
+        assert_eq!(topic, "before");
     }
 
     fn identity() -> impl Strategy<Value = Identity> {

@@ -11,7 +11,7 @@ use crate::module::Modules;
 use crate::router::Routing;
 use crate::routes::{RouteError, Routes};
 use crate::session::Session;
-use crate::tasks::{TaskGroup, TaskKind};
+use crate::tasks::TaskGroup;
 use crate::uplink::{Uplink, UplinkView};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use weir_core::limits;
 use weir_core::message::{MessageNumbers, StampedMessage};
 use weir_core::module::Ceilings;
 use weir_core::port::{ModuleRuntime, Upstream};
-use weir_store::{Append, EndpointId, Entry, OpenReport, Opened, Store, WhenFull};
+use weir_store::{Append, EndpointId, Entry, OpenReport, Store, WhenFull};
 
 /// What the host's file says of the hub.
 #[derive(Debug, Clone)]
@@ -66,6 +66,20 @@ impl Default for QueueDefaults {
             upstream_when_full: WhenFull::DropOldest,
         }
     }
+}
+
+/// What a hub is made of.
+pub struct Parts {
+    /// The open store.
+    pub store: Store,
+    /// What was found when it was opened.
+    pub report: OpenReport,
+    /// How often it was opened.
+    pub start: u32,
+    /// Runs Wasm modules.
+    pub runtime: Arc<dyn ModuleRuntime>,
+    /// Where messages go that leave this hub.
+    pub upstream: Option<Arc<dyn Upstream>>,
 }
 
 /// Why a hub does not start.
@@ -128,27 +142,20 @@ pub(crate) struct Inner {
 pub struct Hub(Arc<Inner>);
 
 impl Hub {
-    /// Starts everything that was running: identities, routes, modules, deliveries.
+    /// Starts everything that was running: identities, routes, modules, deliveries. The store's
+    /// writer must run already.
     ///
     /// # Errors
     /// When what is stored cannot be read.
     pub async fn start(
         config: Config,
         clock: Clock,
-        opened: Opened,
-        runtime: Arc<dyn ModuleRuntime>,
-        upstream: Option<Arc<dyn Upstream>>,
+        parts: Parts,
         tasks: TaskGroup,
     ) -> Result<Self, StartError> {
         let authenticator =
             Authenticator::new(&config.iothub_hostname, &config.hostname, &config.device_roots)?;
-        let Opened { store, writer, report, start } = opened;
-        // The writer outlives the drain: the last acknowledgements need it. It ends with the store.
-        tasks.spawn(TaskKind::Essential, "writer", move |_| async move {
-            if let Err(cause) = writer.run().await {
-                tracing::error!(error = %cause, "the writer ended");
-            }
-        });
+        let Parts { store, report, start, runtime, upstream } = parts;
         let hub = Self(Arc::new(Inner {
             config,
             started: clock.now(),
@@ -189,11 +196,6 @@ impl Hub {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::SeqCst) && !self.0.tasks.stop().is_draining()
-    }
-
-    /// Ends the store when all that used it has ended.
-    pub async fn close(&self) {
-        self.0.store.close().await;
     }
 
     /// Judges what a client shows to prove that it is `identity`.

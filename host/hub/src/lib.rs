@@ -31,7 +31,7 @@ mod uplink;
 pub use artifacts::{Artifact, ArtifactError, Artifacts, digest_of};
 pub use clients::{ClientView, Leave};
 pub use explain::{Explanation, Fate, FateView, MessageName, PlaceView};
-pub use hub::{Config, ConnectError, Hub, QueueDefaults, StartError};
+pub use hub::{Config, ConnectError, Hub, Parts, QueueDefaults, StartError};
 pub use identities::{Identities, IdentityError, IdentitySpec, Registered};
 pub use intake::{Intake, IntakeError, Publication};
 pub use metrics::Metrics;

@@ -281,7 +281,7 @@ mod tests {
     fn depth_is_bounded_and_never_overflows() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(values(&deep, &["b"]).unwrap(), [BodyValue::Missing]);
-        let path = format!("a{}", "[0]".repeat(1000));
+        let path = format!("a{}", "[0]".repeat(127));
         assert_eq!(values(&deep, &[&path]), None);
     }
 

@@ -1,5 +1,6 @@
 //! A condition alone, compiled: what a route test evaluates.
 
+use super::compile;
 use super::error::ParseError;
 use super::eval::{Evaluation, Witnesses};
 use super::explain::{self, ConditionText, ConditionVerdict};
@@ -24,7 +25,7 @@ impl Condition {
     pub fn compile(text: &str, options: CompileOptions) -> Result<Self, ParseError> {
         let expr = parse::condition(text)?;
         let mut plan = BodyPlan::default();
-        let program = Program::compile(&expr, text, options, &mut plan)?;
+        let program = compile::compile(&expr, text, options, &mut plan)?;
         Ok(Self { text: text.to_owned(), program, plan })
     }
 
@@ -42,7 +43,7 @@ impl Condition {
         let evaluation = Evaluation::new(facts, &self.plan);
         let result = evaluation.truth(&self.program);
         let mut witnesses = Witnesses::new();
-        let node = evaluation.decide(&self.program, &mut witnesses);
+        let node = evaluation.decide(&self.program, result, &mut witnesses);
         let text = ConditionText { text: &self.text, start: 0 };
         let reason = explain::condition_reason(&self.program, text, node, &witnesses);
         let text = explain::words(Outcome::Condition(result), &reason);

@@ -99,8 +99,11 @@ impl ParseError {
         self
     }
 
+    /// A word that cannot be read at all keeps to itself: what was expected there does not help.
     pub(crate) fn with_help(mut self, help: impl Into<Option<String>>) -> Self {
-        self.0.help = help.into();
+        if !matches!(self.0.kind, ErrorKind::UnterminatedString | ErrorKind::UnknownSymbol) {
+            self.0.help = help.into();
+        }
         self
     }
 

@@ -152,37 +152,48 @@ impl<'e, F: Facts + ?Sized> Evaluation<'e, F> {
         }
     }
 
-    /// The first sub-expression that made the condition what it is, and the values seen in it.
-    pub(crate) fn decide(&'e self, program: &'e Program, seen: &mut Witnesses) -> NodeIndex {
-        self.decide_at(program, program.root(), seen)
+    /// The first sub-expression that made the condition what it is, which is `truth`, and the values
+    /// seen in it: at most [`MAX_WITNESSES`] are added to `seen`.
+    pub(crate) fn decide(
+        &'e self,
+        program: &'e Program,
+        truth: Truth,
+        seen: &mut Witnesses,
+    ) -> NodeIndex {
+        let mut seen = Gathered { before: seen.len(), all: seen };
+        self.decide_at(program, program.root(), truth, &mut seen)
     }
 
     fn decide_at(
         &'e self,
         program: &'e Program,
         index: NodeIndex,
-        seen: &mut Witnesses,
+        truth: Truth,
+        seen: &mut Gathered<'_>,
     ) -> NodeIndex {
         match program.node(index) {
-            Node::And(operands) | Node::Or(operands) => {
-                let result = self.value(program, index);
-                let shared = match program.node(index) {
-                    Node::And(_) => Value::Bool(true),
-                    _ => Value::Bool(false),
-                };
-                // All operands are alike: the whole expression decides.
-                if result == shared {
-                    for operand in operands {
-                        self.decide_at(program, *operand, seen);
-                    }
-                    return index;
-                }
-                let deciding = operands.iter().find(|o| self.value(program, **o) == result);
-                deciding.map_or(index, |operand| self.decide_at(program, *operand, seen))
+            // All operands are alike: the whole expression decides.
+            Node::And(operands) if truth == Truth::True => {
+                self.decide_all(program, operands, truth, seen);
+                index
             }
-            Node::AsBool(operand) => self.decide_at(program, *operand, seen),
+            Node::Or(operands) if truth == Truth::False => {
+                self.decide_all(program, operands, truth, seen);
+                index
+            }
+            Node::And(operands) | Node::Or(operands) => {
+                let alike = |o: &&NodeIndex| self.value(program, **o).truth() == truth;
+                let deciding = operands.iter().find(alike);
+                deciding.map_or(index, |o| self.decide_at(program, *o, truth, seen))
+            }
+            Node::AsBool(operand) => self.decide_at(program, *operand, truth, seen),
             Node::Not(operand) => {
-                self.decide_at(program, *operand, seen);
+                let inner = match truth {
+                    Truth::True => Truth::False,
+                    Truth::False => Truth::True,
+                    Truth::Undefined => Truth::Undefined,
+                };
+                self.decide_at(program, *operand, inner, seen);
                 index
             }
             Node::Compare { left, right, .. } => {
@@ -203,9 +214,24 @@ impl<'e, F: Facts + ?Sized> Evaluation<'e, F> {
         }
     }
 
+    fn decide_all(
+        &'e self,
+        program: &'e Program,
+        operands: &[NodeIndex],
+        truth: Truth,
+        seen: &mut Gathered<'_>,
+    ) {
+        for operand in operands {
+            if seen.is_full() {
+                return;
+            }
+            self.decide_at(program, *operand, truth, seen);
+        }
+    }
+
     /// Keep the value of an operand; where that is undefined, the values that it is made of.
-    fn witness(&'e self, program: &'e Program, index: NodeIndex, seen: &mut Witnesses) {
-        if seen.len() >= MAX_WITNESSES || seen.iter().any(|known| known.node == index) {
+    fn witness(&'e self, program: &'e Program, index: NodeIndex, seen: &mut Gathered<'_>) {
+        if seen.is_full() || seen.has(index) {
             return;
         }
         let pair;
@@ -231,7 +257,7 @@ impl<'e, F: Facts + ?Sized> Evaluation<'e, F> {
             return;
         }
         let kind = self.seen(program.node(index), value);
-        seen.push(Witness { node: index, seen: kind });
+        seen.all.push(Witness { node: index, seen: kind });
     }
 
     fn seen(&self, node: &Node, value: Value<'_>) -> Seen {
@@ -260,6 +286,22 @@ impl<'e, F: Facts + ?Sized> Evaluation<'e, F> {
             }
             (_, Value::Undefined) => Seen::Undefined,
         }
+    }
+}
+
+/// The witnesses of one condition behind those of others.
+struct Gathered<'w> {
+    all: &'w mut Witnesses,
+    before: usize,
+}
+
+impl Gathered<'_> {
+    fn is_full(&self) -> bool {
+        self.all.len() - self.before >= MAX_WITNESSES
+    }
+
+    fn has(&self, node: NodeIndex) -> bool {
+        self.all[self.before..].iter().any(|known| known.node == node)
     }
 }
 

@@ -130,14 +130,7 @@ impl SeenValue {
             Seen::Undefined => (SeenState::Undefined, None),
             Seen::Null => (SeenState::Null, None),
             Seen::Bool(value) => (SeenState::Value, Some(Json::from(*value))),
-            // JSON has no infinity.
-            Seen::Number(value) => (
-                SeenState::Value,
-                Some(match serde_json::Number::from_f64(*value) {
-                    Some(number) => Json::Number(number),
-                    None => Json::from(value.to_string()),
-                }),
-            ),
+            Seen::Number(value) => (SeenState::Value, Some(number(*value))),
             Seen::Text(text) | Seen::LongText(text) => {
                 (SeenState::Value, Some(Json::from(text.as_str())))
             }
@@ -180,6 +173,19 @@ impl SeenValue {
                 format!("{name} cannot be read: the body is not a JSON object")
             }
         }
+    }
+}
+
+/// A whole number without a decimal point; JSON has no infinity, so that is a text.
+fn number(value: f64) -> Json {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if value.fract() == 0.0 && value.abs() <= EXACT {
+        #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
+        return Json::from(value as i64);
+    }
+    match serde_json::Number::from_f64(value) {
+        Some(number) => Json::Number(number),
+        None => Json::from(if value > 0.0 { "Infinity" } else { "-Infinity" }),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use smallvec::SmallVec;
 
-use super::program::Type;
+use super::compile::Type;
 use super::strings;
 use super::suggest;
 use super::value::Value;

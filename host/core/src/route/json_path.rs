@@ -25,9 +25,14 @@ pub enum PathError {
     Index,
     #[error("the path holds a character that cannot stand in a name")]
     Character,
+    #[error("the path has more than {MAX_PATH_STEPS} steps")]
+    TooDeep,
     #[error("the path must begin with properties.reported., properties.desired. or tags.")]
     TwinPrefix,
 }
+
+/// The reader of bodies goes no deeper.
+const MAX_PATH_STEPS: usize = 128;
 
 /// Check and split a path.
 ///
@@ -54,6 +59,9 @@ pub(crate) fn parse(path: &str) -> Result<Vec<Step>, PathError> {
             steps.push(Step::Index(index.parse().unwrap_or(usize::MAX)));
             rest = after;
         }
+    }
+    if steps.len() > MAX_PATH_STEPS {
+        return Err(PathError::TooDeep);
     }
     // A leading `$` is the root itself.
     if steps.len() > 1 && steps[0] == Step::Name("$".into()) {
@@ -217,6 +225,8 @@ mod tests {
             ("a]", PathError::Character),
             ("a.5", PathError::NumericName),
             ("a.*", PathError::Star),
+            (&"a.".repeat(200), PathError::EmptyName),
+            (&format!("{}a", "a.".repeat(128)), PathError::TooDeep),
         ] {
             assert_eq!(parse(path), Err(error), "{path}");
         }

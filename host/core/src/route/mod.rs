@@ -6,11 +6,12 @@
 //! reads the `$edgeHub` part of a deployment. The language, with its oddities, is that of Azure IoT
 //! Edge; where it differs is listed in `docs/compatibility.md`.
 //!
-//! Path of a text: [`lexer`] → [`parse`], [`statement`] → [`ast`] → [`program`] (types) → [`eval`].
+//! Path of a text: `lexer` → `parse`, `statement` → [`ast`] → `compile` (types) → `program` → `eval`.
 //! Whatever the text or the message, nothing here panics, and depth, length and number are bounded.
 
 pub mod ast;
 mod body;
+mod compile;
 mod condition;
 mod date;
 mod error;

@@ -4,7 +4,7 @@
 //! recurses deeper than [`super::MAX_NESTING`], and what it returns is not higher than that, so
 //! whoever walks the result may recurse too.
 
-use super::ast::{BinaryOp, Expr, ExprKind, Literal, binding};
+use super::ast::{BinaryOp, Expr, ExprKind, Literal, Place, binding};
 use super::error::{ErrorKind, ParseError, Span};
 use super::lexer::{Lexer, Token, Words};
 use super::{MAX_NESTING, MAX_TEXT_BYTES, suggest};
@@ -166,7 +166,10 @@ impl<'t> Parser<'t> {
         }
         let span = name_span.to(self.span);
         self.advance();
-        let expr = Expr::new(ExprKind::Call { name: name.to_owned(), name_span, args }, span);
+        let expr = Expr::new(
+            ExprKind::Call { name: name.to_owned(), place: Place(name_span), args },
+            span,
+        );
         if expr.height > MAX_NESTING { Err(self.too_deep(span)) } else { Ok(expr) }
     }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::compile;
 use super::error::ParseError;
-use super::eval::{Evaluation, Witnesses};
+use super::eval::Evaluation;
 use super::explain::{self, ConditionText, Reason, RouteVerdict};
 use super::facts::{Facts, Source};
 use super::json_path::BodyPlan;
@@ -108,7 +109,7 @@ impl RouteTable {
                 errors.push((named.name, RouteError::DuplicateName));
                 continue;
             }
-            let compile = |expr| Program::compile(expr, named.route.text(), options, &mut plan);
+            let compile = |expr| compile::compile(expr, named.route.text(), options, &mut plan);
             let program = match named.route.condition().map(compile).transpose() {
                 Ok(program) => program,
                 Err(error) => {
@@ -240,18 +241,18 @@ impl Entry {
         evaluation: &Evaluation<'_, F>,
         trace: &mut Trace,
     ) {
-        let mut witnesses = Witnesses::new();
+        let before = trace.witnesses.len();
         let mut node: program::NodeIndex = 0;
         match (outcome, &self.program) {
-            (Outcome::Condition(_), Some(program)) => {
-                node = evaluation.decide(program, &mut witnesses);
+            (Outcome::Condition(truth), Some(program)) => {
+                node = evaluation.decide(program, truth, &mut trace.witnesses);
             }
             (Outcome::SourceDiffers, _) if trace.source.is_none() => {
                 trace.source = Some(SourceSeen::of(source));
             }
             _ => {}
         }
-        trace.record(outcome, node, witnesses);
+        trace.record(outcome, node, before);
     }
 
     fn add_to(&self, selection: &mut Selection, index: usize) {

@@ -89,9 +89,9 @@ impl Trace {
         self.table
     }
 
-    pub(crate) fn record(&mut self, outcome: Outcome, node: NodeIndex, seen: Witnesses) {
-        let witnesses = u8::try_from(seen.len()).unwrap_or(0);
-        self.witnesses.extend(seen);
+    /// Add a route's step; its witnesses are those from `before` on.
+    pub(crate) fn record(&mut self, outcome: Outcome, node: NodeIndex, before: usize) {
+        let witnesses = u8::try_from(self.witnesses.len() - before).unwrap_or(0);
         self.steps.push(Step { outcome, witnesses, node });
     }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::ast::{Expr, ExprKind};
-use super::program::looks_like_operators;
+use super::compile::looks_like_operators;
 use super::statement::Route;
 use super::suggest::{self, SYSTEM_PROPERTIES};
 

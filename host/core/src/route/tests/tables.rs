@@ -140,7 +140,7 @@ fn every_route_is_explained() {
             ("all", "matched: takes every message from /messages/*"),
             (
                 "hot",
-                "not matched: as_number(temperature) > 25 is false; as_number(temperature) was 20.0"
+                "not matched: as_number(temperature) > 25 is false; as_number(temperature) was 20"
             ),
             (
                 "module",
