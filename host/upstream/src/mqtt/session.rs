@@ -268,7 +268,8 @@ impl Session {
         let outcomes = open.slots.drain(..).map(|slot| match slot {
             Slot::Done(outcome) => outcome,
             // A batch that is done has none of these.
-            Slot::Waiting | Slot::InFlight => Outcome::Abandon,
+            Slot::Waiting => Outcome::Abandon { sent: false },
+            Slot::InFlight => Outcome::Abandon { sent: true },
         });
         let outcomes = outcomes.collect();
         open.next = 0;
