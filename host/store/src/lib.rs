@@ -6,9 +6,17 @@
 //! (`synchronous=FULL`), and what was answered is handed out again until it is settled.
 #![forbid(unsafe_code)]
 
+mod dead_letter;
 mod error;
+mod look;
 mod message;
+mod open;
+mod queue;
+mod read;
 mod reader;
+mod segment;
+mod shared;
+mod sqlite;
 mod store;
 mod view;
 mod writer;
