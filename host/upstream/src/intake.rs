@@ -253,7 +253,9 @@ mod tests {
     fn batch(number: u64) -> Batch {
         let sender = Identity::device("d".parse().unwrap());
         let message = Message::default().stamp(&sender, MessageId(number), Timestamp::default());
-        Batch { deliveries: vec![Delivery { number, attempt: 1, input: 0, message }] }
+        Batch {
+            deliveries: vec![Delivery { number, attempt: 1, input: 0, input_name: None, message }],
+        }
     }
 
     fn reason(result: Result<Answer, Fault>) -> String {

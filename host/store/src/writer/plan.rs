@@ -217,6 +217,13 @@ impl Writer {
         if !drop_oldest || index.bytes + need <= max {
             return Ok(());
         }
+        if index.pinned_bytes + part.admitted + need > max {
+            // Dropping everything else would not be enough.
+            return Err(match part.admitted {
+                0 => Refusal::Why(Why::Full { endpoint: queue.id }),
+                _ => Refusal::AfterCommit,
+            });
+        }
         let priorities: Vec<u32> = index.lanes.keys().rev().copied().collect();
         for priority in priorities {
             while let Some(sequence) = index.oldest_droppable(priority) {
@@ -243,10 +250,8 @@ impl Writer {
                 return Err(Refusal::Load(queue, priority));
             }
         }
-        match part.appended.is_empty() {
-            true => Err(Refusal::Why(Why::Full { endpoint: queue.id })),
-            false => Err(Refusal::AfterCommit),
-        }
+        // Damage can make the sum wrong.
+        Err(Refusal::Why(Why::Full { endpoint: queue.id }))
     }
 
     /// Puts an admitted message into its segment and its lanes.

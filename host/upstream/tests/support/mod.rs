@@ -100,7 +100,7 @@ pub(crate) fn unavailable(result: Result<Answer, Fault>) -> String {
 }
 
 pub(crate) fn delivery(number: u64, message: StampedMessage) -> Delivery {
-    Delivery { number, attempt: 1, input: 0, message }
+    Delivery { number, attempt: 1, input: 0, input_name: None, message }
 }
 
 pub(crate) fn deliveries(messages: Vec<StampedMessage>) -> Batch {

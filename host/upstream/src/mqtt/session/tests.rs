@@ -27,7 +27,7 @@ fn batch(bodies: impl IntoIterator<Item = u64>) -> Batch {
     let deliver = |number: u64| {
         let message = Message { body: number.to_string().into(), ..Message::default() };
         let message = message.stamp(&sender, MessageId(number), Timestamp::default());
-        Delivery { number, attempt: 1, input: 0, message }
+        Delivery { number, attempt: 1, input: 0, input_name: None, message }
     };
     Batch { deliveries: bodies.into_iter().map(deliver).collect() }
 }
