@@ -37,7 +37,7 @@ impl Module for Aggregate {
         Ok(Self { count: count as usize, window: window_ms as u64 * 1_000_000, open: None })
     }
 
-    fn handle(&mut self, message: Message) -> Outcome {
+    fn handle(&mut self, message: Message<'_>) -> Outcome {
         let over = |window: &Window| message.enqueued >= window.opened.saturating_add(self.window);
         if self.open.as_ref().is_some_and(over) {
             self.close();
@@ -78,7 +78,7 @@ impl Window {
         Self { opened, held, numbers: 0, least: f64::MAX, greatest: f64::MIN, sum: 0.0 }
     }
 
-    fn add(&mut self, message: &Message) {
+    fn add(&mut self, message: &Message<'_>) {
         self.held.push(message.sequence);
         if let Some(number) = message.number(0) {
             self.numbers += 1;

@@ -10,10 +10,17 @@ pub fn endless_loop() {
     }
 }
 
-#[expect(unconditional_recursion, reason = "it is to end on the stack's limit")]
+/// Small frames: the engine's stack ends first.
 pub fn recurse(depth: u64) -> u64 {
+    let next = black_box(recurse as fn(u64) -> u64);
+    next(depth + 1).rotate_left(3) ^ depth
+}
+
+/// Frames of half a kilobyte in the guest's own memory: its stack there ends first.
+#[expect(unconditional_recursion, reason = "it is to end on the stack's limit")]
+pub fn recurse_wide(depth: u64) -> u64 {
     let local = black_box([depth; 64]);
-    recurse(depth + 1) + local[(depth % 64) as usize]
+    recurse_wide(depth + 1) + local[(depth % 64) as usize]
 }
 
 pub fn eat_memory() {
@@ -38,16 +45,25 @@ pub fn call_without_end() {
 
 pub fn log_lines(count: usize) {
     for at in 0..count {
-        telemetry::log(telemetry::Level::Error, "the same line again", &[("at".to_owned(), at.to_string())]);
+        telemetry::log(
+            telemetry::Level::Error,
+            "the same line again",
+            &[("at".to_owned(), at.to_string())],
+        );
     }
 }
 
-/// Every outcome names the same large text: cheap for the guest, dear for a host that copies.
+/// Every outcome names the same large text: it costs the guest one text, and a host that copies what
+/// it is shown as many as there are outcomes.
 pub fn shared_giant(count: usize) -> Vec<Outcome> {
-    // The text cannot be shared in safe Rust, so it is as large as memory allows for each outcome.
-    let reason = "x".repeat(8 << 20);
-    (0..count.min(6))
-        .map(|_| Outcome::Reject(Reject { reason: reason.clone(), code: None }))
+    let reason = std::mem::ManuallyDrop::new("x".repeat(16 << 20));
+    (0..count)
+        .map(|_| {
+            // SAFETY: none; the text has several owners, as only a broken guest does it. The host
+            // ends the call before any of them frees it.
+            let reason = unsafe { std::ptr::read(&*reason) };
+            Outcome::Reject(Reject { reason, code: None })
+        })
         .collect()
 }
 

@@ -5,6 +5,8 @@
 //! `poison` is set; the specification must ask for it). Everything else passes to output 0. Messages
 //! that carry the property `outcome` are answered with the outcome of that name.
 
+#![expect(clippy::disallowed_methods, reason = "it does what it should not")]
+
 mod faults;
 
 use weir_guest::{
@@ -50,18 +52,16 @@ impl Module for Broken {
         Ok(broken)
     }
 
-    fn handle(&mut self, message: Message) -> Outcome {
+    fn handle(&mut self, message: Message<'_>) -> Outcome {
         self.seen += 1;
         let now = match self.when {
             When::Always => true,
-            When::Every(every) => self.seen % every == 0,
+            When::Every(every) => self.seen.is_multiple_of(every),
             When::Marked => message.property("poison").is_some(),
             When::Init | When::Stop => false,
         };
-        if now {
-            if let Some(outcome) = self.commit() {
-                return outcome;
-            }
+        if now && let Some(outcome) = self.commit() {
+            return outcome;
         }
         match message.property("outcome") {
             Some(name) => named_outcome(name, &message),
@@ -69,10 +69,9 @@ impl Module for Broken {
         }
     }
 
-    fn handle_batch(&mut self, batch: Vec<Message>) -> Vec<Outcome> {
-        let count = batch.len();
-        let mut outcomes: Vec<Outcome> =
-            batch.into_iter().map(|message| self.handle(message)).collect();
+    fn handle_batch<'a>(&mut self, batch: impl Iterator<Item = Message<'a>>) -> Vec<Outcome> {
+        let mut outcomes: Vec<Outcome> = batch.map(|message| self.handle(message)).collect();
+        let count = outcomes.len();
         match self.fault.as_str() {
             "too-few-outcomes" => drop(outcomes.pop()),
             "too-many-outcomes" => outcomes.push(Outcome::Drop),
@@ -91,7 +90,7 @@ impl Module for Broken {
     }
 }
 
-fn named_outcome(name: &str, message: &Message) -> Outcome {
+fn named_outcome(name: &str, message: &Message<'_>) -> Outcome {
     match name {
         "drop" => Outcome::Drop,
         "hold" => Outcome::Hold,
@@ -125,7 +124,7 @@ trait BodyLength {
     fn body_length(&self) -> u64;
 }
 
-impl BodyLength for Message {
+impl BodyLength for Message<'_> {
     fn body_length(&self) -> u64 {
         match &self.body {
             weir_guest::Body::Large(payload) => {
@@ -155,7 +154,8 @@ impl Broken {
             "exit" => std::process::exit(3),
             "loop" => faults::endless_loop(),
             "sleep" => std::thread::sleep(std::time::Duration::from_secs(3_600)),
-            "recursion" => drop(faults::recurse(1)),
+            "recursion" => self.seen = faults::recurse(1),
+            "recursion-wide" => self.seen = faults::recurse_wide(1),
             "memory" => faults::eat_memory(),
             "memory-slowly" => faults::eat_memory_slowly(),
             "host-calls" => faults::call_without_end(),
@@ -164,11 +164,13 @@ impl Broken {
             "log-forge" => weir_guest::error!("a line\n2026-01-01 ERROR weir: forged\u{1b}[2J"),
             "stdout-flood" => (0..size).for_each(|at| println!("line {at}")),
             "stdout-endless-line" => (0..size).for_each(|_| print!("no end of line ")),
-            "send-flood" => drop((0..size).map(|_| hub::send(&OutputMessage::new(0, "x"))).collect::<Vec<_>>()),
+            "send-flood" => {
+                drop((0..size).map(|_| hub::send(&OutputMessage::new(0, "x"))).collect::<Vec<_>>())
+            }
             "send-large" => {
                 for _ in 0..size {
                     let message = OutputMessage::new(0, vec![0; 200_000]);
-                    drop(hub::send(&message));
+                    hub::send(&message).ok();
                 }
             }
             "send-giant" => {

@@ -14,16 +14,21 @@ impl Module for Enrich {
     fn start(configuration: &Configuration) -> Result<Self, String> {
         let settings = configuration.settings()?;
         let mut set = Vec::new();
-        for (name, value) in settings.get("set").and_then(|set| set.as_object()).into_iter().flatten() {
-            let value = value.as_str().ok_or_else(|| format!("settings.set.{name} is not a text"))?;
+        for (name, value) in
+            settings.get("set").and_then(|set| set.as_object()).into_iter().flatten()
+        {
+            let value =
+                value.as_str().ok_or_else(|| format!("settings.set.{name} is not a text"))?;
             set.push((name.clone(), value.to_owned()));
         }
         Ok(Self { set, sender_as: configuration.text("sender-as")? })
     }
 
-    fn handle(&mut self, message: Message) -> Outcome {
+    fn handle(&mut self, message: Message<'_>) -> Outcome {
         let mut set = self.set.clone();
-        if let Some((name, sender)) = self.sender_as.as_ref().zip(message.system("connectionDeviceId")) {
+        if let Some((name, sender)) =
+            self.sender_as.as_ref().zip(message.system("connectionDeviceId"))
+        {
             set.push((name.clone(), sender.to_owned()));
         }
         Outcome::Annotate(Annotation { output: 0, set, unset: Vec::new() })

@@ -34,7 +34,7 @@ impl Module for Filter {
         })
     }
 
-    fn handle(&mut self, message: Message) -> Outcome {
+    fn handle(&mut self, message: Message<'_>) -> Outcome {
         let number = match &self.number {
             Number::Field(field) => message.number(*field),
             Number::Member(member) => body::number(&message.body, member),

@@ -10,7 +10,7 @@
 //!     fn start(configuration: &Configuration) -> Result<Self, String> {
 //!         Ok(Self { limit: configuration.number("limit")?.unwrap_or(25.0) })
 //!     }
-//!     fn handle(&mut self, message: Message) -> Outcome {
+//!     fn handle(&mut self, message: Message<'_>) -> Outcome {
 //!         if message.number(0) >= Some(self.limit) { Outcome::Pass(0) } else { Outcome::Drop }
 //!     }
 //! }
@@ -41,11 +41,13 @@ pub mod bindings {
 #[doc(hidden)]
 pub use wit_bindgen;
 
+pub use message::{Message, messages};
+
 pub use bindings::exports::weir::module::lifecycle::{Configuration, StartReason};
 pub use bindings::weir::module::hub::SendError;
 pub use bindings::weir::module::state::StateError;
 pub use bindings::weir::module::types::{
-    Annotation, Body, Field, Message, Outcome, OutputMessage, Payload, Reject, Retry,
+    Annotation, Body, Field, Outcome, OutputMessage, Payload, Reject, Retry,
 };
 /// Sending, and settling held messages.
 pub mod hub {
@@ -77,11 +79,11 @@ pub trait Module: Sized + 'static {
     fn start(configuration: &Configuration) -> Result<Self, String>;
 
     /// What becomes of one message.
-    fn handle(&mut self, message: Message) -> Outcome;
+    fn handle(&mut self, message: Message<'_>) -> Outcome;
 
     /// What becomes of a batch: one outcome for each message, in the same order.
-    fn handle_batch(&mut self, batch: Vec<Message>) -> Vec<Outcome> {
-        batch.into_iter().map(|message| self.handle(message)).collect()
+    fn handle_batch<'a>(&mut self, batch: impl Iterator<Item = Message<'a>>) -> Vec<Outcome> {
+        batch.map(|message| self.handle(message)).collect()
     }
 
     /// Called before an orderly end; not after a trap.
@@ -120,16 +122,19 @@ macro_rules! export {
             }
 
             impl exports::processor::Guest for Component {
-                fn process(batch: Vec<$crate::Message>) -> Vec<$crate::Outcome> {
+                fn process(
+                    batch: Vec<$crate::bindings::weir::module::types::Message>,
+                    fields: Vec<$crate::Field>,
+                ) -> Vec<$crate::Outcome> {
                     MODULE.with(|slot| {
                         let mut slot = slot.borrow_mut();
                         let module = slot.as_mut().expect("init comes before process");
-                        $crate::Module::handle_batch(module, batch)
+                        $crate::Module::handle_batch(module, $crate::messages(batch, &fields))
                     })
                 }
             }
 
-            $crate::bindings::export_bindings!(Component with_types_in $crate::bindings);
+    $crate::bindings::export_bindings!(Component with_types_in $crate::bindings);
         };
     };
 }

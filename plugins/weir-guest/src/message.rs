@@ -1,6 +1,36 @@
 //! Short words for what modules do most with messages and outcomes.
 
-use crate::{Annotation, Body, Field, Message, Outcome, OutputMessage, Reject, Retry};
+use crate::bindings::weir::module::types;
+use crate::{Annotation, Body, Field, Outcome, OutputMessage, Reject, Retry};
+use std::ops::Deref;
+
+/// A message with its fields; everything else of it is reached through [`Deref`].
+#[derive(Debug)]
+pub struct Message<'a> {
+    message: types::Message,
+    /// One value for each pointer in the specification's `fields`, in that order.
+    pub fields: &'a [Field],
+}
+
+impl Deref for Message<'_> {
+    type Target = types::Message;
+    fn deref(&self) -> &types::Message {
+        &self.message
+    }
+}
+
+/// A batch as the hub delivers it, message by message.
+#[doc(hidden)]
+pub fn messages(
+    batch: Vec<types::Message>,
+    fields: &[Field],
+) -> impl ExactSizeIterator<Item = Message<'_>> {
+    let width = fields.len() / batch.len().max(1);
+    batch.into_iter().enumerate().map(move |(at, message)| Message {
+        message,
+        fields: &fields[at * width..(at + 1) * width],
+    })
+}
 
 impl Field {
     /// The number, when it is one.
@@ -23,7 +53,7 @@ impl Field {
     }
 }
 
-impl Message {
+impl Message<'_> {
     /// The number at one of the specification's `fields`, when there is one.
     #[must_use]
     pub fn number(&self, field: usize) -> Option<f64> {
@@ -51,7 +81,7 @@ impl Message {
     /// The body's bytes; a body that stayed in the hub is read whole.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
-        match self.body {
+        match self.message.body {
             Body::None => Vec::new(),
             Body::Inline(bytes) => bytes,
             Body::Text(text) => text.into_bytes(),

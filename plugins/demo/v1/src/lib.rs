@@ -10,7 +10,7 @@ impl Module for Hot {
         Ok(Self)
     }
 
-    fn handle(&mut self, message: Message) -> Outcome {
+    fn handle(&mut self, message: Message<'_>) -> Outcome {
         match message.number(0) {
             Some(temperature) if temperature >= 25.0 => Outcome::Pass(0),
             Some(_) | None => Outcome::Drop,

@@ -10,7 +10,7 @@ impl Module for HotAndMarked {
         Ok(Self)
     }
 
-    fn handle(&mut self, message: Message) -> Outcome {
+    fn handle(&mut self, message: Message<'_>) -> Outcome {
         match message.number(0) {
             Some(temperature) if temperature >= 30.0 => Outcome::annotate(0, "alarm", "true"),
             Some(temperature) if temperature >= 20.0 => Outcome::Pass(0),

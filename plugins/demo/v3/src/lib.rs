@@ -10,7 +10,7 @@ impl Module for Faulty {
         Ok(Self)
     }
 
-    fn handle(&mut self, _: Message) -> Outcome {
+    fn handle(&mut self, _: Message<'_>) -> Outcome {
         panic!("version 3 has a fault")
     }
 }
