@@ -37,6 +37,7 @@ mod uplink;
 
 pub use artifacts::{Artifact, ArtifactError, Artifacts, digest_of};
 pub use clients::{ClientView, Leave};
+pub use endpoints::UPSTREAM as UPSTREAM_QUEUE;
 pub use explain::{Explanation, Fate, FateView, MessageName, PlaceView};
 pub use hub::{Config, ConnectError, Hub, QueueDefaults, StartError};
 pub use idempotency::{Doing, Idempotency, KeptAnswer, Repeat};

@@ -341,6 +341,12 @@ impl Modules {
         Ok(())
     }
 
+    /// How many modules there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        lock(&self.running).len()
+    }
+
     /// All modules, in order of names.
     ///
     /// # Errors
