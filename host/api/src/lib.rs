@@ -41,9 +41,7 @@ use weir_hub::Hub;
 /// What the composition root says of the API.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Version of the binary.
-    pub version: String,
-    /// Names and addresses of all listeners, for `/api/v1/system` and `/health/ready`.
+    /// Names and addresses of all listeners, for `/api/v1/system`.
     pub listeners: Vec<(String, String)>,
     /// Set when this listener speaks TLS.
     pub tls: Option<Arc<rustls::ServerConfig>>,

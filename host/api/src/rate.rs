@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_core::limits;
 
-const FULL: f64 = limits::API_REQUESTS_PER_SECOND as f64;
+const FULL: f64 = limits::API_REQUEST_BURST as f64;
+const PER_SECOND: f64 = limits::API_REQUESTS_PER_SECOND as f64;
 
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
@@ -16,7 +17,7 @@ struct Bucket {
 
 impl Bucket {
     fn refilled(self, now: Instant) -> f64 {
-        let gained = now.saturating_duration_since(self.at).as_secs_f64() * FULL;
+        let gained = now.saturating_duration_since(self.at).as_secs_f64() * PER_SECOND;
         (self.left + gained).min(FULL)
     }
 }
@@ -39,7 +40,7 @@ impl Rates {
         let bucket = buckets.entry(token.to_owned()).or_insert(Bucket { left: FULL, at: now });
         let left = bucket.refilled(now);
         if left < 1.0 {
-            return Err(Duration::from_secs_f64((1.0 - left) / FULL));
+            return Err(Duration::from_secs_f64((1.0 - left) / PER_SECOND));
         }
         *bucket = Bucket { left: left - 1.0, at: now };
         Ok(())
@@ -53,11 +54,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_token_has_its_burst_and_then_its_rate_and_others_theirs() {
         let rates = Rates::default();
-        let burst = (0..200).filter(|_| rates.take("a").is_ok()).count();
-        assert_eq!(burst, limits::API_REQUESTS_PER_SECOND as usize);
+        let burst = (0..500).filter(|_| rates.take("a").is_ok()).count();
+        assert_eq!(burst, limits::API_REQUEST_BURST as usize);
         assert!(rates.take("b").is_ok());
         tokio::time::advance(Duration::from_millis(100)).await;
-        let later = (0..200).filter(|_| rates.take("a").is_ok()).count();
+        let later = (0..500).filter(|_| rates.take("a").is_ok()).count();
         assert_eq!(later, 5);
     }
 }

@@ -158,8 +158,10 @@ pub const API_REQUEST_LIMIT: Duration = Duration::from_secs(60);
 pub const API_UPLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// Components that are taken in at once: each is held in memory whole.
 pub const API_UPLOADS: usize = 2;
-/// Requests of one token in a second, and at once after a pause.
+/// Requests of one token in a second.
 pub const API_REQUESTS_PER_SECOND: u32 = 50;
+/// Requests of one token at once after a pause: a script that sets up a hub is not slowed down.
+pub const API_REQUEST_BURST: u32 = 200;
 /// Items in a page of messages: they have bodies.
 pub const PAGE_MESSAGES: usize = 100;
 /// Bytes of a message's body in a list.

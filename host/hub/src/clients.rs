@@ -26,7 +26,7 @@ pub enum Leave {
 }
 
 /// The consumer that sits at a module's inputs; none while no client is there.
-pub type Seat = watch::Sender<Option<Arc<dyn Consumer>>>;
+pub(crate) type Seat = watch::Sender<Option<Arc<dyn Consumer>>>;
 
 /// One connected client, as the API shows it.
 #[derive(Debug, Clone, Serialize)]

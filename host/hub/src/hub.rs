@@ -13,7 +13,7 @@ use crate::operations::Operations;
 use crate::router::Routing;
 use crate::routes::{RouteError, Routes};
 use crate::session::Session;
-use crate::tasks::{TaskGroup, TaskKind};
+use crate::tasks::TaskGroup;
 use crate::tokens::Tokens;
 use crate::uplink::{Uplink, UplinkView};
 use arc_swap::ArcSwap;
@@ -27,7 +27,7 @@ use weir_core::limits;
 use weir_core::message::{MessageNumbers, StampedMessage};
 use weir_core::module::Ceilings;
 use weir_core::port::{ModuleRuntime, Upstream};
-use weir_store::{Append, EndpointId, Entry, OpenReport, Opened, Store, WhenFull};
+use weir_store::{Append, EndpointId, Entry, OpenReport, Store, WhenFull};
 
 /// What the host's file says of the hub.
 #[derive(Debug, Clone)]
@@ -69,6 +69,20 @@ impl Default for QueueDefaults {
             upstream_when_full: WhenFull::DropOldest,
         }
     }
+}
+
+/// What a hub is made of.
+pub struct Parts {
+    /// The open store.
+    pub store: Store,
+    /// What was found when it was opened.
+    pub report: OpenReport,
+    /// How often it was opened.
+    pub start: u32,
+    /// Runs Wasm modules.
+    pub runtime: Arc<dyn ModuleRuntime>,
+    /// Where messages go that leave this hub.
+    pub upstream: Option<Arc<dyn Upstream>>,
 }
 
 /// Why a hub does not start.
@@ -134,27 +148,20 @@ pub(crate) struct Inner {
 pub struct Hub(Arc<Inner>);
 
 impl Hub {
-    /// Starts everything that was running: identities, routes, modules, deliveries.
+    /// Starts everything that was running: identities, routes, modules, deliveries. The store's
+    /// writer must run already.
     ///
     /// # Errors
     /// When what is stored cannot be read.
     pub async fn start(
         config: Config,
         clock: Clock,
-        opened: Opened,
-        runtime: Arc<dyn ModuleRuntime>,
-        upstream: Option<Arc<dyn Upstream>>,
+        parts: Parts,
         tasks: TaskGroup,
     ) -> Result<Self, StartError> {
         let authenticator =
             Authenticator::new(&config.iothub_hostname, &config.hostname, &config.device_roots)?;
-        let Opened { store, writer, report, start } = opened;
-        // The writer outlives the drain: the last acknowledgements need it. It ends with the store.
-        tasks.spawn(TaskKind::Essential, "writer", move |_| async move {
-            if let Err(cause) = writer.run().await {
-                tracing::error!(error = %cause, "the writer ended");
-            }
-        });
+        let Parts { store, report, start, runtime, upstream } = parts;
         let hub = Self(Arc::new(Inner {
             config,
             started: clock.now(),
@@ -201,11 +208,6 @@ impl Hub {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::SeqCst) && !self.0.tasks.stop().is_draining()
-    }
-
-    /// Ends the store when all that used it has ended.
-    pub async fn close(&self) {
-        self.0.store.close().await;
     }
 
     /// Judges what a client shows to prove that it is `identity`.

@@ -39,7 +39,7 @@ pub use artifacts::{Artifact, ArtifactError, Artifacts, digest_of};
 pub use clients::{ClientView, Leave};
 pub use endpoints::UPSTREAM as UPSTREAM_QUEUE;
 pub use explain::{Explanation, Fate, FateView, MessageName, PlaceView};
-pub use hub::{Config, ConnectError, Hub, QueueDefaults, StartError};
+pub use hub::{Config, ConnectError, Hub, Parts, QueueDefaults, StartError};
 pub use idempotency::{Doing, Idempotency, KeptAnswer, Repeat};
 pub use identities::{Identities, IdentityError, IdentitySpec, Registered};
 pub use intake::{Intake, IntakeError, Publication};

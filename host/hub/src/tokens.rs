@@ -257,29 +257,27 @@ impl Tokens {
         Ok((view, text))
     }
 
-    /// The token that lets the operator in for the first time; none when `present`, the text that is
-    /// kept outside, still works. Whoever can ask has the hub's own files, so nothing else is asked.
+    /// The token that lets the operator in for the first time, as text; none when there is one
+    /// already and its text is not `lost`. Whoever can ask has the hub's own files, so nothing else is
+    /// asked.
     ///
     /// # Errors
     /// When the token cannot be made.
-    pub async fn first_admin(
+    pub async fn ensure_admin(
         &self,
         hub: &Hub,
-        present: Option<&str>,
+        lost: bool,
     ) -> Result<Option<Zeroizing<String>>, TokenError> {
-        let still_works = present
-            .and_then(|text| self.verify(hub, text.trim()).ok())
-            .is_some_and(|caller| caller.may(Scope::ALL));
-        if still_works {
-            return Ok(None);
-        }
-        // The text of an older one is lost; nobody can use it any more.
-        let lost: Vec<String> = lock(&self.known)
+        let first: Vec<String> = lock(&self.known)
             .values()
             .filter(|known| known.record.name == FIRST)
             .map(|known| known.record.id.clone())
             .collect();
-        for id in lost {
+        if !first.is_empty() && !lost {
+            return Ok(None);
+        }
+        // Nobody can use a token whose text is lost.
+        for id in first {
             self.delete(hub, &id, Expect::Any).await?;
         }
         let new = NewToken { name: FIRST.to_owned(), scopes: vec![Scope::ALL], expires: None };

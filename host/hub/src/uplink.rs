@@ -71,12 +71,11 @@ impl Uplink {
             backoff: Backoff::new(limits::UPSTREAM_BACKOFF, limits::UPSTREAM_BACKOFF_CAP),
             in_hand: Default::default(),
         };
-        hub.tasks()
-            .spawn(TaskKind::Essential, "upstream-dispatch", move |stop| dispatcher.run(stop));
-        hub.tasks().spawn(TaskKind::PerClient, "upstream-link", move |stop| async move {
+        // The link outlives the drain of the dispatcher: what is under way may still be answered.
+        hub.tasks().spawn(TaskKind::Essential, "upstream", move |stop| async move {
             tokio::select! {
+                () = dispatcher.run(stop) => {}
                 () = upstream.run() => {}
-                () = stop.draining() => {}
             }
         });
         Ok(())

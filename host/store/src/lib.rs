@@ -6,17 +6,21 @@
 //! (`synchronous=FULL`), and what was answered is handed out again until it is settled.
 #![forbid(unsafe_code)]
 
-mod chain;
-mod document;
+mod dead_letter;
 mod error;
+mod look;
 mod message;
+mod open;
+mod queue;
+mod read;
 mod reader;
+mod segment;
+mod shared;
+mod sqlite;
 mod store;
 mod view;
 mod writer;
 
-pub use chain::{Chain, Receipt, Slot};
-pub use document::{Document, Expect, Write, WriteError};
 pub use error::Error;
 pub use message::{
     Append, Appended, Change, CommitError, Committed, DeadLetterId, Disposition, EndpointId, Entry,

@@ -73,23 +73,17 @@ pub struct Refused {
 }
 
 /// Why messages are not stored.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone)]
 pub enum Why {
     /// The queue is at its limit and refuses.
-    #[error("a queue is full")]
     Full {
         /// The queue.
         endpoint: EndpointId,
     },
     /// All queues together are at their limit.
-    #[error("the store is full")]
     StoreFull,
     /// The disk cannot be written, or the writer has ended.
-    #[error("the store cannot be written")]
-    Unavailable(#[source] Arc<Error>),
-    /// Something before it on its chain was refused.
-    #[error("what came before it was refused")]
-    Broken,
+    Unavailable(Arc<Error>),
 }
 
 /// A message handed out by a [`crate::Reader`].
@@ -177,12 +171,6 @@ pub enum CommitError {
         /// Why.
         #[source]
         cause: Arc<Error>,
-        /// The change.
-        change: Box<Change>,
-    },
-    /// Something before it on its chain was refused.
-    #[error("what came before it was refused")]
-    Broken {
         /// The change.
         change: Box<Change>,
     },

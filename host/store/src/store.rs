@@ -1,16 +1,22 @@
 //! The handle that everyone holds.
+
 use crate::message::{
-    Append, Appended, Change, CommitError, Committed, DeadLetterId, EndpointId, RouteNumber,
+    Append, Appended, Change, CommitError, Committed, EndpointId, Refused, RouteNumber, Why,
 };
-use crate::view::{DeadLetter, Found, Health, OpenReport, Peeked, QueueLimit, Usage};
+use crate::queue::Queue;
+use crate::segment::body::Encoded;
+use crate::shared::Shared;
+use crate::view::{Health, OpenReport, QueueLimit};
+use crate::writer::{AppendJob, ChangeJob, Config, Job, OnConnection};
 use crate::{Error, Reader, Writer};
-use std::collections::BTreeMap;
+use sqlx::sqlite::SqliteConnection;
+use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use tokio::sync::watch;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
 use weir_core::clock::Clock;
-use weir_core::id::{MessageId, Sequence};
-use weir_core::module_state::StateValue;
 
 /// What survives what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -50,23 +56,37 @@ pub struct Opened {
 }
 
 /// A handle to the store; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Store {}
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) shared: Arc<Shared>,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
 
 impl Store {
+    pub(crate) fn new(shared: Arc<Shared>, jobs: mpsc::Sender<Job>) -> Self {
+        Self { shared, jobs }
+    }
+
     /// Opens the store in `options.dir`, or makes one. A damaged file is put aside and what can be
     /// read of it is taken over; see [`OpenReport`].
     ///
     /// # Errors
     /// [`Error::InUse`], [`Error::NewerSchema`], and failures of the file system.
     pub async fn open(options: Options) -> Result<Opened, Error> {
-        let _ = options;
-        todo!()
+        crate::open::open(options).await
     }
 
-    /// Ends the writer when the jobs that wait are done; resolves when it has ended.
+    /// Ends the writer when the jobs that wait are done; resolves when it takes no more.
     pub async fn close(&self) {
-        todo!()
+        if self.jobs.send(Job::Close).await.is_ok() {
+            self.jobs.closed().await;
+        }
     }
 
     /// The queue of this name; made if there is none.
@@ -74,8 +94,17 @@ impl Store {
     /// # Errors
     /// When the name cannot be stored.
     pub async fn endpoint(&self, name: &str) -> Result<EndpointId, Error> {
-        let _ = name;
-        todo!()
+        let known = |store: &Self| {
+            let queues = store.shared.queues();
+            queues.values().find(|queue| queue.name == name).map(|queue| queue.id)
+        };
+        if let Some(id) = known(self) {
+            return Ok(id);
+        }
+        let id = EndpointId(self.intern("endpoint", name).await?);
+        let mut queues = self.shared.queues_mut();
+        queues.entry(id).or_insert_with(|| Arc::new(Queue::new(id, name.to_owned())));
+        Ok(id)
     }
 
     /// The number of a route's name; given if it has none.
@@ -83,33 +112,79 @@ impl Store {
     /// # Errors
     /// When the name cannot be stored.
     pub async fn route_number(&self, name: &str) -> Result<RouteNumber, Error> {
-        let _ = name;
-        todo!()
+        let known = self.shared.routes().iter().find(|(_, n)| *n == name).map(|(id, _)| *id);
+        if let Some(id) = known {
+            return Ok(id);
+        }
+        let id = RouteNumber(self.intern("route_name", name).await?);
+        self.shared.routes_mut().insert(id, name.to_owned());
+        Ok(id)
+    }
+
+    async fn intern(&self, table: &'static str, name: &str) -> Result<u32, Error> {
+        let (insert, select) = match table {
+            "endpoint" => (
+                "INSERT INTO endpoint (name) VALUES (?) ON CONFLICT (name) DO NOTHING",
+                "SELECT id FROM endpoint WHERE name = ?",
+            ),
+            _ => (
+                "INSERT INTO route_name (name) VALUES (?) ON CONFLICT (name) DO NOTHING",
+                "SELECT id FROM route_name WHERE name = ?",
+            ),
+        };
+        let name = name.to_owned();
+        let id = self
+            .change(move |connection| {
+                Box::pin(async move {
+                    sqlx::query(insert).bind(name.clone()).execute(&mut *connection).await?;
+                    let query = sqlx::query_scalar::<_, i64>(select).bind(name);
+                    query.fetch_one(connection).await
+                })
+            })
+            .await?;
+        Ok(u32::try_from(id).expect("nobody names four thousand million things"))
     }
 
     /// All queues.
     #[must_use]
     pub fn endpoint_names(&self) -> Vec<(EndpointId, String)> {
-        todo!()
+        self.shared.queues().values().map(|queue| (queue.id, queue.name.clone())).collect()
     }
 
     /// All routes that ever had a number.
     #[must_use]
     pub fn route_names(&self) -> Vec<(RouteNumber, String)> {
-        todo!()
+        self.shared.routes().iter().map(|(id, name)| (*id, name.clone())).collect()
     }
 
-    /// Sets a queue's limit until the store is closed.
+    /// Sets a queue's limit until the store is closed. Nothing happens for an unknown queue.
     pub fn set_limit(&self, endpoint: EndpointId, limit: QueueLimit) {
-        let _ = (endpoint, limit);
-        todo!()
+        if let Some(queue) = self.shared.queue(endpoint) {
+            queue.lock().limit = limit;
+        }
     }
 
     /// Stores a batch and resolves after its commit. Waits for a place at the writer; a batch
     /// whose future is dropped before that is not stored, one that is dropped later may be.
     pub fn append(&self, batch: Vec<Append>) -> impl Future<Output = Appended> + Send + use<> {
-        let _ = batch;
-        async { todo!() }
+        let (store, seed) = (self.clone(), self.shared.seed);
+        async move {
+            if batch.is_empty() {
+                return Appended { accepted: 0, first: None, refused: None };
+            }
+            let encoded = Encoded::of(batch.iter().map(|a| (&a.message, a.table)), seed);
+            let (reply, answer) = oneshot::channel();
+            let job = Job::Append(AppendJob { batch, encoded, reply });
+            let unavailable = |rest| {
+                let why = Why::Unavailable(Arc::new(Error::Closed));
+                Appended { accepted: 0, first: None, refused: Some(Refused { why, rest }) }
+            };
+            match store.jobs.send(job).await {
+                Ok(()) => answer.await.unwrap_or_else(|_| unavailable(Vec::new())),
+                Err(mpsc::error::SendError(Job::Append(job))) => unavailable(job.batch),
+                Err(_) => unavailable(Vec::new()),
+            }
+        }
     }
 
     /// Commits a change, in one transaction with whatever else waits. Changes of one caller commit
@@ -118,8 +193,21 @@ impl Store {
         &self,
         change: Change,
     ) -> impl Future<Output = Result<Committed, CommitError>> + Send + use<> {
-        let _ = change;
-        async { todo!() }
+        let (store, seed) = (self.clone(), self.shared.seed);
+        async move {
+            let encoded = Encoded::of(change.append.iter().map(|a| (&a.message, a.table)), seed);
+            let (reply, answer) = oneshot::channel();
+            let job = Job::Change(ChangeJob { change: Box::new(change), encoded, reply });
+            let unavailable = |change| {
+                let cause = Arc::new(Error::Closed);
+                Err(CommitError::Unavailable { cause, change })
+            };
+            match store.jobs.send(job).await {
+                Ok(()) => answer.await.unwrap_or_else(|_| unavailable(Box::default())),
+                Err(mpsc::error::SendError(Job::Change(job))) => unavailable(job.change),
+                Err(_) => unavailable(Box::default()),
+            }
+        }
     }
 
     /// The reader of a queue.
@@ -127,33 +215,17 @@ impl Store {
     /// # Errors
     /// [`Error::ReaderTaken`], [`Error::UnknownEndpoint`].
     pub fn reader(&self, endpoint: EndpointId) -> Result<Reader, Error> {
-        let _ = endpoint;
-        todo!()
+        let queue = self.shared.queue(endpoint).ok_or(Error::UnknownEndpoint)?;
+        Reader::new(Arc::clone(&self.shared), queue)
     }
 
     /// Waits until room was made in some queue since the call, or a second has passed.
     pub async fn room(&self) {
-        todo!()
-    }
-
-    /// Figures of all queues, from memory.
-    #[must_use]
-    pub fn usage(&self) -> Usage {
-        todo!()
-    }
-
-    /// Entries of a queue in the order of their sequence.
-    ///
-    /// # Errors
-    /// [`Error::UnknownEndpoint`], or when the file cannot be read.
-    pub async fn peek(
-        &self,
-        endpoint: EndpointId,
-        after: Option<Sequence>,
-        limit: usize,
-    ) -> Result<Vec<Peeked>, Error> {
-        let _ = (endpoint, after, limit);
-        todo!()
+        // Whichever comes first; both are cancel-safe.
+        tokio::select! {
+            () = self.shared.room.notified() => {}
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
     }
 
     /// Removes everything from a queue that is not in flight; gives the number of entries.
@@ -161,78 +233,74 @@ impl Store {
     /// # Errors
     /// [`Error::UnknownEndpoint`], or when the change cannot be committed.
     pub async fn purge(&self, endpoint: EndpointId) -> Result<u64, Error> {
-        let _ = endpoint;
-        todo!()
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Purge(endpoint, reply)).await?;
+        answer.await.map_err(|_| Error::Closed)?
     }
 
-    /// Looks for a stored message.
+    /// Does now what the writer does each second in the background: expiry deep in the queues,
+    /// writing together what is left of segments, shrinking. For tests and tools.
     ///
     /// # Errors
-    /// When the file cannot be read.
-    pub async fn find(&self, id: MessageId) -> Result<Option<Found>, Error> {
-        let _ = id;
-        todo!()
-    }
-
-    /// Dead letters in order of their number, after `after`, of one queue or of all.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub async fn dead_letters(
-        &self,
-        after: Option<DeadLetterId>,
-        limit: usize,
-        endpoint: Option<EndpointId>,
-    ) -> Result<Vec<DeadLetter>, Error> {
-        let _ = (after, limit, endpoint);
-        todo!()
-    }
-
-    /// One dead letter.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub async fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, Error> {
-        let _ = id;
-        todo!()
-    }
-
-    /// Deletes a dead letter; false when there is none.
-    ///
-    /// # Errors
-    /// When the change cannot be committed.
-    pub async fn delete_dead_letter(&self, id: DeadLetterId) -> Result<bool, Error> {
-        let _ = id;
-        todo!()
-    }
-
-    /// The committed state of a module; empty when there is none.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub async fn module_state(&self, module: &str) -> Result<BTreeMap<String, StateValue>, Error> {
-        let _ = module;
-        todo!()
-    }
-
-    /// Deletes the state of a module.
-    ///
-    /// # Errors
-    /// When the change cannot be committed.
-    pub async fn delete_module_state(&self, module: &str) -> Result<(), Error> {
-        let _ = module;
-        todo!()
+    /// [`Error::Closed`].
+    pub async fn tidy(&self) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Tidy(reply)).await?;
+        answer.await.map_err(|_| Error::Closed)
     }
 
     /// Whether messages can be taken in.
     #[must_use]
     pub fn health(&self) -> Health {
-        todo!()
+        self.shared.health().borrow().clone()
     }
 
     /// Changes of [`Store::health`].
     #[must_use]
     pub fn watch_health(&self) -> watch::Receiver<Health> {
-        todo!()
+        self.shared.health()
+    }
+
+    pub(crate) async fn send(&self, job: Job) -> Result<(), Error> {
+        self.jobs.send(job).await.map_err(|_| Error::Closed)
+    }
+
+    /// Runs `work` in a transaction of its own on the writer's connection, in order with the groups:
+    /// everything that is not the queue.
+    pub(crate) async fn change<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> OnConnection<'c, T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let work = Work { work: Some(work), outcome: None, reply };
+        self.send(Job::Config(Box::new(work))).await?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+}
+
+/// A [`Config`] made of a closure.
+struct Work<T, F> {
+    work: Option<F>,
+    outcome: Option<T>,
+    reply: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T, F> Config for Work<T, F>
+where
+    T: Send,
+    F: for<'c> FnOnce(&'c mut SqliteConnection) -> OnConnection<'c, T> + Send,
+{
+    fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> OnConnection<'c, ()> {
+        Box::pin(async move {
+            let work = self.work.take().expect("the writer runs a job once");
+            self.outcome = Some(work(connection).await?);
+            Ok(())
+        })
+    }
+
+    fn done(self: Box<Self>, result: Result<(), Error>) {
+        let outcome = self.outcome;
+        drop(self.reply.send(result.and_then(|()| outcome.ok_or(Error::Closed))));
     }
 }

@@ -66,7 +66,7 @@ async fn get(State(api): State<Api>) -> Json<System> {
     let (config, now, usage) = (hub.config(), hub.clock().now(), hub.store().usage());
     let listeners = api.options().listeners.iter();
     Json(System {
-        version: api.options().version.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         edge_device: config.edge_device.to_string(),
         hostname: config.hostname.clone(),
         iothub_hostname: config.iothub_hostname.clone(),

@@ -76,7 +76,7 @@ pub struct Return {
 
 /// The present state of a module's task.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub(crate) struct Report {
     /// What it is doing.
     pub state: State,
     /// The version in force.
@@ -95,7 +95,7 @@ pub struct Report {
 
 /// What a module has done since the hub started.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     batches: AtomicU64,
     messages: AtomicU64,
     dropped: AtomicU64,
@@ -177,7 +177,7 @@ impl Counters {
     }
 
     /// The present numbers.
-    pub fn view(&self) -> CounterView {
+    pub(crate) fn view(&self) -> CounterView {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CounterView {
             batches: read(&self.batches),

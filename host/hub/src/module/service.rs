@@ -212,7 +212,8 @@ impl Modules {
         spec: ModuleSpec,
         expect: Expect,
     ) -> Result<ModuleChange, ModuleError> {
-        let problems = spec.problems(hub.ceilings());
+        let mut problems = spec.problems(hub.ceilings());
+        problems.extend(hub.routes().problems_for(hub, name, &spec));
         if !problems.is_empty() {
             return Err(ModuleError::Spec(problems));
         }

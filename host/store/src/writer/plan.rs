@@ -1,0 +1,355 @@
+//! Planning: which of the jobs go into the group, and what each does.
+//!
+//! Admission is all or nothing for a message, and for a change. A queue that drops its oldest entries
+//! makes room before it refuses. What a change settles frees its room at once, because it leaves in
+//! the same transaction.
+
+use super::group::{AppendPart, ChangePart, DeadRow, Dropped, Group, Settled};
+use super::{AppendJob, ChangeJob, Job, Writer};
+use crate::Error;
+use crate::message::{
+    Append, Appended, CommitError, Disposition, EndpointId, Refused, Target, Why,
+};
+use crate::queue::lane::Waiting;
+use crate::queue::owed::State;
+use crate::queue::{Index, Queue, cost};
+use crate::shared::Shared;
+use crate::view::WhenFull;
+use std::sync::Arc;
+use weir_core::id::Sequence;
+use weir_core::record;
+
+/// Why a message cannot be admitted now.
+#[derive(Debug)]
+enum Refusal {
+    /// To the sender.
+    Why(Why),
+    /// What is to be dropped must be read first.
+    Load(Arc<Queue>, u32),
+    /// What is to be dropped is in this group: commit first.
+    AfterCommit,
+}
+
+impl Writer {
+    /// Plans a batch. A job that comes back waits for the group's commit.
+    pub(super) async fn plan_append(&mut self, group: &mut Group, job: AppendJob) -> Option<Job> {
+        self.builder.begin(job.encoded.bytes.len());
+        let first = self.next_sequence;
+        let (mut accepted, mut refused) = (0, None);
+        while accepted < job.batch.len() {
+            let range = job.encoded.range(accepted);
+            let append = &job.batch[accepted];
+            match self.admit(group, &append.targets, range.len() as u64, &[]) {
+                Ok(()) => {
+                    self.put(group, append, &job.encoded.bytes[range]);
+                    accepted += 1;
+                }
+                Err(Refusal::Load(queue, priority)) => {
+                    self.shared.load_lane(&queue, priority).await;
+                }
+                Err(Refusal::AfterCommit) if accepted == 0 => return Some(Job::Append(job)),
+                Err(Refusal::AfterCommit) => {
+                    refused = append.targets.first().map(|t| Why::Full { endpoint: t.endpoint });
+                    break;
+                }
+                Err(Refusal::Why(why)) => {
+                    refused = Some(why);
+                    break;
+                }
+            }
+        }
+        let AppendJob { batch, encoded, reply } = job;
+        if accepted == 0 {
+            let refused = refused.map(|why| Refused { why, rest: batch });
+            drop(reply.send(Appended { accepted, first: None, refused }));
+        } else {
+            group.appends.push(AppendPart { batch, encoded, accepted, first, refused, reply });
+        }
+        None
+    }
+
+    /// Plans a change. A job that comes back waits for the group's commit.
+    pub(super) async fn plan_change(&mut self, group: &mut Group, job: ChangeJob) -> Option<Job> {
+        let bytes = job.encoded.bytes.len() as u64;
+        loop {
+            let targets: Vec<Target> =
+                job.change.append.iter().flat_map(|append| append.targets.iter().copied()).collect();
+            let admitted = match targets.is_empty() {
+                true => Ok(()),
+                false => self.admit_change(group, &job),
+            };
+            match admitted {
+                Ok(()) => break,
+                Err(Refusal::Load(queue, priority)) => {
+                    self.shared.load_lane(&queue, priority).await;
+                }
+                Err(Refusal::AfterCommit) => return Some(Job::Change(job)),
+                Err(Refusal::Why(why)) => {
+                    drop(job.reply.send(Err(refusal_of(why, job.change))));
+                    return None;
+                }
+            }
+        }
+        let records = dead_records(&self.shared, &job).await;
+        self.builder.begin(job.encoded.bytes.len());
+        let mut records = records.into_iter();
+        let mut unknown = 0;
+        for (endpoint, sequence, disposition) in &job.change.settle {
+            let record = match disposition {
+                Disposition::Dead { .. } => records.next().flatten(),
+                Disposition::Done | Disposition::Retry { .. } | Disposition::Hold => None,
+            };
+            let known = self.settle(group, *endpoint, sequence.0, disposition, record);
+            unknown += usize::from(!known);
+        }
+        let first = self.next_sequence;
+        for (at, append) in job.change.append.iter().enumerate() {
+            self.put(group, append, &job.encoded.bytes[job.encoded.range(at)]);
+        }
+        if let Some((module, changes)) = &job.change.state {
+            group.state.extend(changes.iter().map(|change| (module.clone(), change.clone())));
+        }
+        group.replayed.extend(&job.change.replayed);
+        group.messages += job.change.settle.len();
+        group.bytes += usize::try_from(bytes).unwrap_or(0);
+        let ChangeJob { change, encoded, reply } = job;
+        group.changes.push(ChangePart { change, encoded, first, unknown, reply });
+        None
+    }
+
+    /// Admits everything that a change appends, or nothing.
+    fn admit_change(&mut self, group: &mut Group, job: &ChangeJob) -> Result<(), Refusal> {
+        let mut needs: Vec<(Target, u64)> = Vec::new();
+        for (at, append) in job.change.append.iter().enumerate() {
+            let bytes = job.encoded.range(at).len() as u64;
+            for target in &append.targets {
+                match needs.iter_mut().find(|(known, _)| known.endpoint == target.endpoint) {
+                    Some((_, sum)) => *sum += bytes + cost(0),
+                    None => needs.push((*target, bytes + cost(0))),
+                }
+            }
+        }
+        let freed: Vec<(EndpointId, Sequence)> = job
+            .change
+            .settle
+            .iter()
+            .filter(|(_, _, disposition)| {
+                matches!(disposition, Disposition::Done | Disposition::Dead { .. })
+            })
+            .map(|(endpoint, sequence, _)| (*endpoint, *sequence))
+            .collect();
+        self.check_store(job.encoded.bytes.len() as u64)?;
+        self.admit_needs(group, &needs, &freed)
+    }
+
+    /// Admits one message with its entry of `bytes`.
+    fn admit(
+        &mut self,
+        group: &mut Group,
+        targets: &[Target],
+        bytes: u64,
+        freed: &[(EndpointId, Sequence)],
+    ) -> Result<(), Refusal> {
+        self.check_store(bytes)?;
+        let needs: smallvec::SmallVec<[(Target, u64); 4]> =
+            targets.iter().map(|target| (*target, bytes + cost(0))).collect();
+        self.admit_needs(group, &needs, freed)
+    }
+
+    fn check_store(&self, bytes: u64) -> Result<(), Refusal> {
+        match self.used_bytes() + bytes > self.shared.max_bytes {
+            true => Err(Refusal::Why(Why::StoreFull)),
+            false => Ok(()),
+        }
+    }
+
+    fn admit_needs(
+        &mut self,
+        group: &mut Group,
+        needs: &[(Target, u64)],
+        freed: &[(EndpointId, Sequence)],
+    ) -> Result<(), Refusal> {
+        // First whoever may refuse, so that nothing is dropped for a message that does not come.
+        for (target, need) in needs {
+            let at = self.part(group, target.endpoint)?;
+            let index = group.parts[at].queue.lock();
+            let Some(max) = index.limit.max_bytes else { continue };
+            let hopeless = *need > max && index.limit.when_full == WhenFull::DropOldest;
+            let over = index.bytes + need > max && index.limit.when_full == WhenFull::Reject;
+            if hopeless || (over && index.bytes + need > max + credit(&index, target, freed)) {
+                return Err(Refusal::Why(Why::Full { endpoint: target.endpoint }));
+            }
+        }
+        for (target, need) in needs {
+            let at = self.part(group, target.endpoint)?;
+            self.make_room(group, at, *need)?;
+        }
+        for (target, need) in needs {
+            let at = self.part(group, target.endpoint)?;
+            let part = &mut group.parts[at];
+            part.admitted += need;
+            part.queue.lock().bytes += need;
+        }
+        Ok(())
+    }
+
+    fn part(&self, group: &mut Group, endpoint: EndpointId) -> Result<usize, Refusal> {
+        group.part(endpoint, |endpoint| self.shared.queue(endpoint)).ok_or_else(|| {
+            Refusal::Why(Why::Unavailable(Arc::new(Error::UnknownEndpoint)))
+        })
+    }
+
+    /// Drops the oldest entries of the lowest priorities until `need` fits.
+    fn make_room(&mut self, group: &mut Group, at: usize, need: u64) -> Result<(), Refusal> {
+        let part = &mut group.parts[at];
+        let queue = Arc::clone(&part.queue);
+        let mut index = queue.lock();
+        let QueueLimits { max, drop_oldest } = QueueLimits::of(&index);
+        if !drop_oldest || index.bytes + need <= max {
+            return Ok(());
+        }
+        let priorities: Vec<u32> = index.lanes.keys().rev().copied().collect();
+        for priority in priorities {
+            while let Some(sequence) = index.oldest_droppable(priority) {
+                let owed = index.take(sequence).expect("it was found there");
+                part.pass(priority, sequence);
+                part.dropped.push(Dropped::Owed(sequence, owed));
+                self.segments.release(sequence);
+                if index.bytes + need <= max {
+                    return Ok(());
+                }
+            }
+            while let Some(waiting) = index.lane(priority).window.pop_front() {
+                index.bytes -= cost(waiting.bytes);
+                index.messages -= 1;
+                part.pass(priority, waiting.sequence);
+                part.dropped.push(Dropped::Waiting(priority, waiting));
+                self.segments.release(waiting.sequence);
+                if index.bytes + need <= max {
+                    return Ok(());
+                }
+            }
+            if index.lane(priority).unloaded > 0 {
+                drop(index);
+                return Err(Refusal::Load(queue, priority));
+            }
+        }
+        match part.appended.is_empty() {
+            true => Err(Refusal::Why(Why::Full { endpoint: queue.id })),
+            false => Err(Refusal::AfterCommit),
+        }
+    }
+
+    /// Puts an admitted message into its segment and its lanes.
+    fn put(&mut self, group: &mut Group, append: &Append, entry: &[u8]) {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let segments = &mut self.segments;
+        let id = append.message.id();
+        let mut take = || segments.take_slot();
+        self.builder.push(entry, sequence, id, &append.targets, &mut take);
+        let bytes = u32::try_from(entry.len()).expect("a message has a size limit");
+        for target in &append.targets {
+            let find = |endpoint| self.shared.queue(endpoint);
+            let at = group.part(target.endpoint, find).expect("it was admitted there");
+            let Target { priority, expires, route, .. } = *target;
+            group.parts[at].appended.push((priority, Waiting { sequence, expires, bytes, route }));
+        }
+        group.messages += 1;
+        group.bytes += entry.len();
+    }
+
+    /// False when the entry is not there.
+    fn settle(
+        &mut self,
+        group: &mut Group,
+        endpoint: EndpointId,
+        sequence: u64,
+        disposition: &Disposition,
+        record: Option<Vec<u8>>,
+    ) -> bool {
+        let Ok(at) = self.part(group, endpoint) else { return false };
+        let part = &mut group.parts[at];
+        let Some(before) = part.queue.lock().take(sequence) else { return false };
+        part.pass(before.priority, sequence);
+        let mut after = None;
+        match disposition {
+            Disposition::Done | Disposition::Dead { .. } => self.segments.release(sequence),
+            Disposition::Hold => {
+                after = Some((State::Held, before.holds_sender, before.attempt));
+            }
+            Disposition::Retry { not_before, hold_sender } => {
+                let holds = before.holds_sender || *hold_sender;
+                after = Some((State::Retry(*not_before), holds, before.attempt + 1));
+            }
+        }
+        let after = after.map(|(state, holds_sender, attempt)| {
+            crate::queue::owed::Owed { state, holds_sender, attempt, row: true, ..before }
+        });
+        part.settled.push(Settled { sequence, before, after });
+        if let Disposition::Dead { reason, code, module_digest } = disposition
+            && let Some(record) = record
+        {
+            group.dead.push(DeadRow {
+                endpoint: endpoint.0,
+                sequence,
+                route: before.route.0,
+                at: self.shared.clock.now(),
+                attempts: before.attempt,
+                reason: reason.clone(),
+                code: code.clone(),
+                module_digest: *module_digest,
+                record,
+            });
+        }
+        true
+    }
+}
+
+/// Records of the entries that become dead letters, in order.
+async fn dead_records(shared: &Shared, job: &ChangeJob) -> Vec<Option<Vec<u8>>> {
+    let mut records = Vec::new();
+    for (_, sequence, disposition) in &job.change.settle {
+        if matches!(disposition, Disposition::Dead { .. }) {
+            let record = shared.record(sequence.0).await.ok().flatten();
+            records.push(record.map(|record| {
+                let mut bytes = Vec::with_capacity(record::encoded_len(&record.message));
+                record::encode(&record.message, record.table, &mut bytes);
+                bytes
+            }));
+        }
+    }
+    records
+}
+
+struct QueueLimits {
+    max: u64,
+    drop_oldest: bool,
+}
+
+impl QueueLimits {
+    fn of(index: &Index) -> Self {
+        Self {
+            max: index.limit.max_bytes.unwrap_or(u64::MAX),
+            drop_oldest: index.limit.when_full == WhenFull::DropOldest,
+        }
+    }
+}
+
+/// Room that the change itself makes in the target's queue.
+fn credit(index: &Index, target: &Target, freed: &[(EndpointId, Sequence)]) -> u64 {
+    freed
+        .iter()
+        .filter(|(endpoint, _)| *endpoint == target.endpoint)
+        .filter_map(|(_, sequence)| index.owed(sequence.0))
+        .map(|owed| cost(owed.bytes))
+        .sum()
+}
+
+fn refusal_of(why: Why, change: Box<crate::message::Change>) -> CommitError {
+    match why {
+        Why::Full { endpoint } => CommitError::Full { endpoint: Some(endpoint), change },
+        Why::StoreFull => CommitError::Full { endpoint: None, change },
+        Why::Unavailable(cause) => CommitError::Unavailable { cause, change },
+    }
+}

@@ -1,0 +1,262 @@
+//! Builds a hub out of its parts and takes it apart again, in order.
+//!
+//! The only place that knows every crate. [`Settings`] are plain values: `config` makes them from the
+//! host's file, the demo makes its own.
+
+use crate::pki::Pki;
+use crate::ready::{Listening, ReadyFile};
+use crate::tls::TlsServer;
+use anyhow::{Context, Result};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+use weir_core::clock::Clock;
+use weir_core::id::DeviceId;
+use weir_core::module::Ceilings;
+use weir_core::port::ModuleRuntime;
+use weir_hub::tasks::{TaskGroup, TaskKind};
+use weir_hub::{Hub, Parts, QueueDefaults};
+use weir_store::{Durability, Opened, Store};
+use weir_wasm::{Compiler, Runtime};
+
+/// How often the server certificate is looked at: renewal is a state, not a timer, so a jump of the
+/// clock is noticed within this time.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
+
+/// Everything that decides what a hub is.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Name that clients dial.
+    pub hostname: String,
+    /// Name that identities and tokens carry.
+    pub iothub_hostname: String,
+    /// The edge device.
+    pub device_id: DeviceId,
+    /// MQTT over TLS.
+    pub mqtt: Option<SocketAddr>,
+    /// MQTT without TLS.
+    pub mqtt_plain: Option<SocketAddr>,
+    /// The REST API.
+    pub api: SocketAddr,
+    /// The REST API over TLS.
+    pub api_tls: bool,
+    /// What an acknowledgement means.
+    pub durability: Durability,
+    /// Limit of the store.
+    pub store_bytes: Option<u64>,
+    /// Limits of the queues.
+    pub queues: QueueDefaults,
+    /// Time to live of messages whose route sets none.
+    pub default_ttl: Option<Duration>,
+    /// Ceilings of Wasm modules.
+    pub ceilings: Ceilings,
+    /// Where messages go that leave the hub.
+    pub upstream: weir_upstream::Config,
+    /// Clients at once.
+    pub max_clients: usize,
+    /// PEM files with the roots of CA-signed devices.
+    pub device_ca_files: Vec<PathBuf>,
+}
+
+/// A hub that takes messages.
+pub struct Running {
+    /// The hub.
+    pub hub: Hub,
+    /// Where it listens.
+    pub listening: Listening,
+    tasks: TaskGroup,
+    storage: TaskGroup,
+    ready: ReadyFile,
+}
+
+/// Starts a hub; it takes messages when this returns.
+///
+/// # Errors
+/// Says what could not be opened or bound.
+pub async fn start(settings: Settings) -> Result<Running> {
+    let clock = Clock::system();
+    let tasks = TaskGroup::default();
+    prepare_folder(&settings.data_dir)?;
+    let pki = Pki::open(
+        &settings.data_dir.join("pki"),
+        &settings.hostname,
+        &settings.iothub_hostname,
+        clock.clone(),
+    )
+    .context("the certificates could not be opened")?;
+    let tls = Arc::new(TlsServer::new(pki.server_certificate()?)?);
+    let listeners = bind(&settings).await?;
+    let opened = Store::open(weir_store::Options {
+        dir: settings.data_dir.join("store"),
+        durability: settings.durability,
+        total_bytes: settings.store_bytes,
+        clock: clock.clone(),
+    })
+    .await
+    .context("the store could not be opened")?;
+    let runtime = Runtime::new(weir_wasm::Options {
+        dir: settings.data_dir.join("modules"),
+        compiler: compiler()?,
+        clock: clock.clone(),
+        ceilings: settings.ceilings.clone(),
+    })
+    .context("the module runtime could not be started")?;
+    let runtime: Arc<dyn ModuleRuntime> = Arc::new(runtime);
+    let upstream =
+        weir_upstream::open(settings.upstream.clone(), clock.clone(), &settings.hostname)
+            .context("the upstream could not be set up")?;
+    let config = hub_config(&settings)?;
+    let Opened { store, writer, report, start } = opened;
+    // A group of its own: the last acknowledgements of the others need the writer.
+    let storage = TaskGroup::default();
+    storage.spawn(TaskKind::Essential, "writer", move |_| async move {
+        if let Err(cause) = writer.run().await {
+            error!(error = %cause, "the writer ended");
+        }
+    });
+    let parts = Parts { store, report, start, runtime, upstream };
+    let hub = Hub::start(config, clock, parts, tasks.clone())
+        .await
+        .context("the hub could not be started")?;
+    let listening = listen(&hub, &settings, listeners, &tls).await?;
+    keep_certificate(&tasks, pki, tls);
+    hub.set_ready(true);
+    let ready = ReadyFile::write(&settings.data_dir, &listening)?;
+    info!(device = %settings.device_id, api = %listening.api, "the hub is ready");
+    Ok(Running { hub, listening, tasks, storage, ready })
+}
+
+impl Running {
+    /// Resolves when the hub must stop by itself: something essential has ended.
+    pub async fn failed(&self) {
+        let (tasks, storage) = (self.tasks.stop(), self.storage.stop());
+        tokio::select! {
+            () = tasks.draining() => {}
+            () = storage.draining() => {}
+        }
+    }
+
+    /// Stops in order: nothing new is taken, what was begun is finished and acknowledged, then the
+    /// store is closed. True when nothing essential had failed.
+    pub async fn stop(self, grace: Duration) -> bool {
+        drop(self.ready);
+        self.hub.set_ready(false);
+        let failed = self.tasks.shut_down(grace).await;
+        self.hub.store().close().await;
+        let failed = failed.or(self.storage.shut_down(grace).await);
+        match failed {
+            Some(task) => error!(task, "the hub stopped because an essential task had ended"),
+            None => info!("the hub has stopped"),
+        }
+        failed.is_none()
+    }
+}
+
+fn hub_config(settings: &Settings) -> Result<weir_hub::Config> {
+    let mut device_roots = Vec::new();
+    for path in &settings.device_ca_files {
+        device_roots.extend(crate::pki::read_certificates(path)?);
+    }
+    Ok(weir_hub::Config {
+        edge_device: settings.device_id.clone(),
+        hostname: settings.hostname.clone(),
+        iothub_hostname: settings.iothub_hostname.clone(),
+        ceilings: settings.ceilings.clone(),
+        default_ttl: settings.default_ttl,
+        queues: settings.queues,
+        max_clients: settings.max_clients,
+        device_roots,
+    })
+}
+
+/// The binary compiles its own modules, as a limited child.
+fn compiler() -> Result<Compiler> {
+    let program = std::env::current_exe().context("the hub's own program was not found")?;
+    Ok(Compiler { program, args: vec!["compile-module".into()] })
+}
+
+fn prepare_folder(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("the data folder {} could not be made", path.display()))
+}
+
+struct Listeners {
+    mqtt: Option<TcpListener>,
+    mqtt_plain: Option<TcpListener>,
+    api: TcpListener,
+}
+
+/// Ports are taken before anything is opened: a second hub on the same ports changes nothing.
+async fn bind(settings: &Settings) -> Result<Listeners> {
+    let one = async |what: &str, address: SocketAddr| {
+        let bound = TcpListener::bind(address).await;
+        bound.with_context(|| format!("{what} cannot listen on {address}"))
+    };
+    Ok(Listeners {
+        mqtt: match settings.mqtt {
+            Some(address) => Some(one("mqtt", address).await?),
+            None => None,
+        },
+        mqtt_plain: match settings.mqtt_plain {
+            Some(address) => Some(one("mqtt_plain", address).await?),
+            None => None,
+        },
+        api: one("api", settings.api).await?,
+    })
+}
+
+async fn listen(
+    hub: &Hub,
+    settings: &Settings,
+    listeners: Listeners,
+    tls: &Arc<TlsServer>,
+) -> Result<Listening> {
+    let head = weir_mqtt::Server::new(hub.clone());
+    let mut listening = Listening { api: listeners.api.local_addr()?, mqtt: None, mqtt_plain: None };
+    if let Some(listener) = listeners.mqtt {
+        listening.mqtt = Some(listener.local_addr()?);
+        let (_, config) = watch::channel(tls.config(&[])?);
+        head.listen(listener, weir_mqtt::Security::Tls(config));
+    }
+    if let Some(listener) = listeners.mqtt_plain {
+        listening.mqtt_plain = Some(listener.local_addr()?);
+        head.listen(listener, weir_mqtt::Security::Plain);
+    }
+    let api_tls = if settings.api_tls { Some(tls.config(&["http/1.1"])?) } else { None };
+    crate::admin_token::ensure(hub, &settings.data_dir).await?;
+    let named = [
+        ("api", Some(listening.api)),
+        ("mqtt", listening.mqtt),
+        ("mqtt_plain", listening.mqtt_plain),
+    ];
+    let named = named.into_iter().filter_map(|(name, at)| Some((name.to_owned(), at?.to_string())));
+    let options = weir_api::Options { tls: api_tls, listeners: named.collect() };
+    weir_api::serve(listeners.api, hub.clone(), options);
+    Ok(listening)
+}
+
+fn keep_certificate(tasks: &TaskGroup, pki: Pki, tls: Arc<TlsServer>) {
+    tasks.spawn(TaskKind::PerClient, "certificate", move |stop| async move {
+        loop {
+            tokio::select! {
+                () = stop.draining() => return,
+                () = tokio::time::sleep(CERTIFICATE_CHECK) => {}
+            }
+            match pki.server_certificate() {
+                Ok(certificate) => {
+                    if let Err(cause) = tls.reload(certificate) {
+                        warn!(error = %cause, "the server certificate could not be exchanged");
+                    }
+                }
+                Err(cause) => warn!(error = %cause, "the server certificate could not be renewed"),
+            }
+        }
+    });
+}

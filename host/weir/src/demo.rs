@@ -1,0 +1,318 @@
+//! `weir demo`: a hub to look at and to play with, without network, root or Docker.
+//!
+//! Two simulated sensors send through a Wasm filter into a file. While messages flow the filter can be
+//! exchanged for another version or for a broken one, and the upstream can be cut. With
+//! `--duration` it does these things by itself, checks from sensor to file that nothing was lost,
+//! and prints one line of JSON; a broken promise is exit code 1.
+
+mod check;
+mod screen;
+mod sensors;
+
+use crate::compose::{self, Running, Settings};
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use check::Verdict;
+use screen::{Key, Screen};
+use sensors::Sensors;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::{Instant, interval, timeout};
+use weir_core::digest::Digest;
+use weir_core::id::{DeviceId, ModuleId};
+use weir_core::module::{Ceilings, ModuleSpec};
+use weir_hub::{Expect, Hub, IdentitySpec, MessageName, RouteSpec, digest_of};
+use weir_store::{Durability, Expect};
+
+/// The demo's arguments.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DemoArgs {
+    /// Folder for data; a temporary one when it is left out
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// Port of the API; 0 takes a free one
+    #[arg(long, default_value_t = 8420)]
+    pub port: u16,
+    /// End after so many seconds, having swapped, broken and cut by itself
+    #[arg(long)]
+    pub duration: Option<u64>,
+}
+
+const V1: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/demo_v1.wasm"));
+const V2: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/demo_v2.wasm"));
+const V3: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/demo_v3.wasm"));
+
+const FILTER: &str = "filter";
+/// After the sensors have stopped, so long may the rest take to reach the file.
+const DRAIN: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs the demo; true when every promise was kept.
+///
+/// # Errors
+/// When the hub does not start or the demo's own parts fail.
+pub async fn run(args: DemoArgs) -> Result<bool> {
+    let temporary = match &args.data_dir {
+        Some(_) => None,
+        None => Some(tempfile::tempdir().context("there is no temporary folder")?),
+    };
+    let data_dir = args.data_dir.clone().or(temporary.as_ref().map(|dir| dir.path().to_owned()));
+    let data_dir = data_dir.unwrap_or_else(|| "weir-demo".into());
+    let out = data_dir.join("out.ndjson");
+    let running = start(&args, data_dir.clone(), &out).await?;
+    provision(&running.hub).await?;
+    let demo = Demo { running, out, data_dir, sensors: Sensors::default(), digests: Digests::new() };
+    let kept = match args.duration {
+        Some(seconds) => demo.play_script(Duration::from_secs(seconds)).await?,
+        None => demo.play_by_hand().await?,
+    };
+    drop(temporary);
+    Ok(kept)
+}
+
+async fn start(args: &DemoArgs, data_dir: PathBuf, out: &std::path::Path) -> Result<Running> {
+    let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let settings = |port| -> Result<Settings> {
+        Ok(Settings {
+            data_dir: data_dir.clone(),
+            hostname: "localhost".to_owned(),
+            iothub_hostname: "localhost".to_owned(),
+            device_id: "demo-gateway".parse::<DeviceId>()?,
+            mqtt: Some(loopback(0)),
+            mqtt_plain: None,
+            api: loopback(port),
+            api_tls: false,
+            durability: Durability::Power,
+            store_bytes: None,
+            queues: weir_hub::QueueDefaults::default(),
+            default_ttl: None,
+            ceilings: Ceilings::default(),
+            upstream: weir_upstream::Config::File(weir_upstream::FileConfig::new(out)),
+            max_clients: weir_core::limits::MAX_CLIENTS,
+            device_ca_files: Vec::new(),
+        })
+    };
+    std::fs::create_dir_all(&data_dir).context("the data folder could not be made")?;
+    // The port that everyone knows may be taken; then the next free one does as well.
+    let free = std::net::TcpListener::bind(loopback(args.port)).is_ok();
+    compose::start(settings(if free { args.port } else { 0 })?).await
+}
+
+async fn provision(hub: &Hub) -> Result<()> {
+    for code in [V1, V2, V3] {
+        hub.artifacts().put(hub, digest_of(code), Bytes::from_static(code)).await?;
+    }
+    for sensor in sensors::NAMES {
+        let identity = sensors::identity(sensor);
+        hub.identities().put(hub, identity, IdentitySpec::default(), Expect::Any).await?;
+    }
+    hub.modules().put(hub, &filter(), spec(digest_of(V1))?, Expect::Any).await?;
+    let routes = [
+        (
+            "to-filter",
+            r#"FROM /messages/* WHERE NOT IS_DEFINED($connectionModuleId) INTO BrokeredEndpoint("/modules/filter/inputs/in")"#,
+        ),
+        ("to-upstream", "FROM /messages/modules/filter/outputs/out INTO $upstream"),
+    ];
+    for (name, route) in routes {
+        let route = RouteSpec { route: route.to_owned(), priority: None, time_to_live_secs: None };
+        hub.routes().put(hub, &name.parse()?, route, Expect::Any).await?;
+    }
+    Ok(())
+}
+
+fn filter() -> ModuleId {
+    FILTER.parse().expect("a plain name")
+}
+
+fn spec(component: Digest) -> Result<ModuleSpec> {
+    Ok(serde_json::from_value(serde_json::json!({
+        "type": "wasm", "component": component, "inputs": ["in"], "outputs": ["out"],
+        "body": "none", "fields": ["/temperature"],
+    }))?)
+}
+
+struct Digests {
+    v1: Digest,
+    v2: Digest,
+    v3: Digest,
+}
+
+impl Digests {
+    fn new() -> Self {
+        Self { v1: digest_of(V1), v2: digest_of(V2), v3: digest_of(V3) }
+    }
+}
+
+struct Demo {
+    running: Running,
+    out: PathBuf,
+    data_dir: PathBuf,
+    sensors: Sensors,
+    digests: Digests,
+}
+
+impl Demo {
+    fn hub(&self) -> &Hub {
+        &self.running.hub
+    }
+
+    /// Does everything by itself, then judges.
+    async fn play_script(self, duration: Duration) -> Result<bool> {
+        let mut screen = Screen::lines();
+        self.introduce(&mut screen);
+        self.sensors.start(self.hub())?;
+        let begun = Instant::now();
+        let at = |part: f64| begun + duration.mul_f64(part);
+        let mut verdict = Verdict::default();
+
+        self.watch(&mut screen, at(0.2)).await?;
+        verdict.swapped = self.swap(&mut screen, self.digests.v2, "version 2").await?;
+        self.watch(&mut screen, at(0.4)).await?;
+        self.swap(&mut screen, self.digests.v3, "version 3, which is broken").await?;
+        verdict.returned = self.wait_for_return(&mut screen).await?;
+        self.watch(&mut screen, at(0.6)).await?;
+        self.hub().pause_uplink(true);
+        screen.say("the upstream is cut: messages wait on disk");
+        self.watch(&mut screen, at(0.8)).await?;
+        verdict.stored_while_cut = self.hub().uplink().waiting;
+        self.hub().pause_uplink(false);
+        screen.say("the upstream is back: the backlog drains");
+        self.watch(&mut screen, at(1.0)).await?;
+
+        self.sensors.stop().await;
+        verdict.drained = timeout(DRAIN, self.drained()).await.is_ok();
+        let counters = self.hub().modules().get(self.hub(), &filter()).await?.counters;
+        let latency = self.sensors.latency();
+        let report = self.sensors.report();
+        let run = self.sensors.run().to_owned();
+        let ended = self.running.stop(GRACE).await;
+        let kept = verdict.judge(&report, &run, &self.out, counters, latency)? && ended;
+        screen.finish();
+        #[expect(clippy::print_stdout, reason = "the last line is the answer")]
+        {
+            println!("{}", verdict.json(kept));
+        }
+        Ok(kept)
+    }
+
+    /// Shows rates and listens to keys until the user leaves.
+    async fn play_by_hand(self) -> Result<bool> {
+        let mut screen = Screen::interactive();
+        self.introduce(&mut screen);
+        self.sensors.start(self.hub())?;
+        let mut ticks = interval(Duration::from_secs(1));
+        let mut cut = false;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => screen.rates(self.hub(), &self.sensors).await?,
+                () = self.running.failed() => bail!("the hub stopped by itself"),
+                _ = tokio::signal::ctrl_c() => break,
+                key = screen.key() => match key {
+                    Key::Swap => drop(self.swap(&mut screen, self.digests.v2, "version 2").await?),
+                    Key::Back => drop(self.swap(&mut screen, self.digests.v1, "version 1").await?),
+                    Key::Break => {
+                        self.swap(&mut screen, self.digests.v3, "version 3, which is broken").await?;
+                        self.wait_for_return(&mut screen).await?;
+                    }
+                    Key::Upstream => {
+                        cut = !cut;
+                        self.hub().pause_uplink(cut);
+                        screen.say(if cut { "the upstream is cut" } else { "the upstream is back" });
+                    }
+                    Key::Explain => self.explain(&mut screen).await?,
+                    Key::Quit => break,
+                },
+            }
+        }
+        self.sensors.stop().await;
+        screen.finish();
+        Ok(self.running.stop(GRACE).await)
+    }
+
+    fn introduce(&self, screen: &mut Screen) {
+        let api = self.running.listening.api;
+        let token = crate::admin_token::path(&self.data_dir);
+        screen.say(&format!("Weir {}   data: {}", env!("CARGO_PKG_VERSION"), self.data_dir.display()));
+        screen.say(&format!("sensor-1, sensor-2 -> {FILTER} (Wasm) -> {}", self.out.display()));
+        screen.say(&format!("API with Swagger UI: http://{api}/docs"));
+        screen.say(&format!(
+            "curl -H \"Authorization: Bearer $(cat {})\" http://{api}/api/v1/modules/{FILTER}",
+            token.display()
+        ));
+        screen.keys();
+    }
+
+    async fn watch(&self, screen: &mut Screen, until: Instant) -> Result<()> {
+        let mut ticks = interval(Duration::from_secs(1));
+        ticks.tick().await;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => screen.rates(self.hub(), &self.sensors).await?,
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                () = self.running.failed() => bail!("the hub stopped by itself"),
+            }
+        }
+    }
+
+    async fn swap(&self, screen: &mut Screen, to: Digest, what: &str) -> Result<bool> {
+        let begun = Instant::now();
+        match self.hub().modules().swap(self.hub(), &filter(), to, Expect::Any).await {
+            Ok(change) => {
+                screen.say(&format!("{what}: {change:?} in {:.1} ms", millis(begun.elapsed())));
+                Ok(true)
+            }
+            Err(error) => {
+                screen.say(&format!("{what} was refused: {error}"));
+                Ok(false)
+            }
+        }
+    }
+
+    /// True when the broken version has gone back by itself.
+    async fn wait_for_return(&self, screen: &mut Screen) -> Result<bool> {
+        let begun = Instant::now();
+        while begun.elapsed() < GRACE {
+            let view = self.hub().modules().get(self.hub(), &filter()).await?;
+            if let Some(back) = view.last_return.filter(|_| view.version != 0)
+                && view.spec.component != self.digests.v3
+            {
+                screen.say(&format!(
+                    "version {} failed ({}) and version {} is back after {:.1} ms",
+                    back.failed,
+                    back.why,
+                    view.version,
+                    millis(begun.elapsed())
+                ));
+                return Ok(true);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        screen.say("the broken version did not go back");
+        Ok(false)
+    }
+
+    async fn explain(&self, screen: &mut Screen) -> Result<()> {
+        let Some(explanation) = self.hub().explain(&MessageName::Last).await? else {
+            screen.say("there is no message yet");
+            return Ok(());
+        };
+        screen.say(&format!("message {} from {}: {}", explanation.id, explanation.sender, explanation.summary));
+        for verdict in explanation.routes {
+            screen.say(&format!("  route {}: {}", verdict.name, verdict.text));
+        }
+        Ok(())
+    }
+
+    /// Resolves when nothing waits in any queue.
+    async fn drained(&self) {
+        while self.hub().store().usage().queues.iter().any(|queue| queue.messages > 0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}

@@ -1,0 +1,9 @@
+//! End-to-end tests: the real binary as a process, over its sockets, its REST API and its command line.
+//!
+//! One test binary, so that everything is linked once. Each test has a hub of its own in a folder of
+//! its own on free ports.
+
+mod crash;
+mod pipeline;
+mod support;
+mod swap;
