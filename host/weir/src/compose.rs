@@ -231,7 +231,14 @@ async fn listen(
     }
     let api_tls = if settings.api_tls { Some(tls.config(&["http/1.1"])?) } else { None };
     crate::admin_token::ensure(hub, &settings.data_dir).await?;
-    weir_api::serve(listeners.api, hub.clone(), weir_api::Options { tls: api_tls });
+    let named = [
+        ("api", Some(listening.api)),
+        ("mqtt", listening.mqtt),
+        ("mqtt_plain", listening.mqtt_plain),
+    ];
+    let named = named.into_iter().filter_map(|(name, at)| Some((name.to_owned(), at?.to_string())));
+    let options = weir_api::Options { tls: api_tls, listeners: named.collect() };
+    weir_api::serve(listeners.api, hub.clone(), options);
     Ok(listening)
 }
 

@@ -22,7 +22,7 @@ use tokio::time::{Instant, interval, timeout};
 use weir_core::digest::Digest;
 use weir_core::id::{DeviceId, ModuleId};
 use weir_core::module::{Ceilings, ModuleSpec};
-use weir_hub::{Hub, IdentitySpec, MessageName, RouteSpec, digest_of};
+use weir_hub::{Expect, Hub, IdentitySpec, MessageName, RouteSpec, digest_of};
 use weir_store::{Durability, Expect};
 
 /// The demo's arguments.
@@ -107,7 +107,7 @@ async fn provision(hub: &Hub) -> Result<()> {
         let identity = sensors::identity(sensor);
         hub.identities().put(hub, identity, IdentitySpec::default(), Expect::Any).await?;
     }
-    hub.modules().put(hub, &filter(), spec(digest_of(V1))?, None).await?;
+    hub.modules().put(hub, &filter(), spec(digest_of(V1))?, Expect::Any).await?;
     let routes = [
         (
             "to-filter",
@@ -258,7 +258,7 @@ impl Demo {
 
     async fn swap(&self, screen: &mut Screen, to: Digest, what: &str) -> Result<bool> {
         let begun = Instant::now();
-        match self.hub().modules().swap(self.hub(), &filter(), to, None).await {
+        match self.hub().modules().swap(self.hub(), &filter(), to, Expect::Any).await {
             Ok(change) => {
                 screen.say(&format!("{what}: {change:?} in {:.1} ms", millis(begun.elapsed())));
                 Ok(true)
