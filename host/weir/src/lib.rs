@@ -1,0 +1,3 @@
+//! Parts of the binary that have tests of their own.
+
+pub mod config;
