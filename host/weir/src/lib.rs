@@ -1,4 +1,11 @@
 //! Parts of the binary that have tests of their own.
 
+pub mod admin_token;
+pub mod compose;
+pub mod config;
+pub mod demo;
 pub mod pki;
+pub mod ready;
+pub mod run;
+pub mod telemetry;
 pub mod tls;
