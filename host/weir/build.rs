@@ -9,7 +9,10 @@ use std::process::Command;
 const TARGET: &str = "wasm32-wasip2";
 const GUESTS: [&str; 3] = ["demo-v1", "demo-v2", "demo-v3"];
 
-#[expect(clippy::disallowed_methods, reason = "a build script is told everything by its environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a build script is told everything by its environment"
+)]
 fn var(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
 }
@@ -18,7 +21,9 @@ fn main() {
     let manifest = PathBuf::from(var("CARGO_MANIFEST_DIR"));
     let root = manifest.join("../..").canonicalize().expect("the workspace is two folders up");
     let plugins = root.join("plugins");
-    for watched in ["plugins/Cargo.toml", "plugins/Cargo.lock", "plugins/weir-guest", "plugins/demo", "wit"] {
+    for watched in
+        ["plugins/Cargo.toml", "plugins/Cargo.lock", "plugins/weir-guest", "plugins/demo", "wit"]
+    {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
     let out = PathBuf::from(var("OUT_DIR"));
@@ -27,8 +32,9 @@ fn main() {
     for guest in GUESTS {
         let file = format!("{}.wasm", guest.replace('-', "_"));
         let built = out.join("guests").join(TARGET).join("release").join(&file);
-        std::fs::copy(&built, out.join(&file))
-            .unwrap_or_else(|cause| panic!("{} is missing after its build: {cause}", built.display()));
+        std::fs::copy(&built, out.join(&file)).unwrap_or_else(|cause| {
+            panic!("{} is missing after its build: {cause}", built.display())
+        });
     }
 }
 
@@ -44,9 +50,11 @@ fn ensure_target() {
 }
 
 fn has_target() -> bool {
-    let asked = Command::new(var("RUSTC")).args(["--print", "target-libdir", "--target", TARGET]).output();
+    let asked =
+        Command::new(var("RUSTC")).args(["--print", "target-libdir", "--target", TARGET]).output();
     asked.is_ok_and(|answer| {
-        answer.status.success() && Path::new(String::from_utf8_lossy(&answer.stdout).trim()).exists()
+        answer.status.success()
+            && Path::new(String::from_utf8_lossy(&answer.stdout).trim()).exists()
     })
 }
 
@@ -55,7 +63,10 @@ fn build(plugins: &Path, target_dir: &Path) {
     // What the outer build is told (flags, wrappers such as clippy's) is not meant for the guests.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
-        if name.starts_with("CARGO_") && name != "CARGO_HOME" || name.contains("RUSTFLAGS") || name.starts_with("RUSTC") {
+        if name.starts_with("CARGO_") && name != "CARGO_HOME"
+            || name.contains("RUSTFLAGS")
+            || name.starts_with("RUSTC")
+        {
             cargo.env_remove(&*name);
         }
     }

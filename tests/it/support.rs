@@ -265,9 +265,10 @@ impl Client {
             module: module.map(str::to_owned),
         };
         let (id, resource) = match module {
-            Some(module) => {
-                (format!("{device}/{module}"), format!("localhost/devices/{device}/modules/{module}"))
-            }
+            Some(module) => (
+                format!("{device}/{module}"),
+                format!("localhost/devices/{device}/modules/{module}"),
+            ),
             None => (device.to_owned(), format!("localhost/devices/{device}")),
         };
         let resource = resource.replace('/', "%2F");
@@ -321,7 +322,10 @@ impl Client {
     pub(crate) fn subscribe_inputs(&mut self) {
         let module = self.module.clone().unwrap();
         let filter = format!("devices/{}/modules/{module}/inputs/#", self.device);
-        let subscription = Subscription { filter: filter.try_into().unwrap(), qos: weir_mqtt_codec::Qos::AtLeastOnce };
+        let subscription = Subscription {
+            filter: filter.try_into().unwrap(),
+            qos: weir_mqtt_codec::Qos::AtLeastOnce,
+        };
         let id = 60_000.try_into().unwrap();
         self.send(&Packet::Subscribe(Subscribe { id, subscriptions: vec![subscription] }));
         let acknowledged = wait_for("SUBACK", || {
@@ -336,7 +340,9 @@ impl Client {
     /// Publishes telemetry at QoS 1 without waiting.
     pub(crate) fn publish(&mut self, bag: &str, body: &[u8]) {
         let topic = match &self.module {
-            Some(module) => format!("devices/{}/modules/{module}/messages/events/{bag}", self.device),
+            Some(module) => {
+                format!("devices/{}/modules/{module}/messages/events/{bag}", self.device)
+            }
             None => format!("devices/{}/messages/events/{bag}", self.device),
         };
         self.next_id = if self.next_id >= 50_000 { 1 } else { self.next_id + 1 };

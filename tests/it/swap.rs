@@ -25,7 +25,8 @@ fn provision(hub: &Hub) {
 #[test]
 fn two_hundred_swaps_under_load_lose_nothing_and_double_nothing() {
     let hub = Hub::start();
-    let spec = json!({"inputs": ["in"], "outputs": ["out"], "body": "none", "fields": ["/temperature"]});
+    let spec =
+        json!({"inputs": ["in"], "outputs": ["out"], "body": "none", "fields": ["/temperature"]});
     hub.module("filter", "filter.wasm", &spec);
     provision(&hub);
     let versions = [hub.artifact("filter.wasm"), hub.artifact("demo_v1.wasm")];
@@ -74,11 +75,13 @@ fn two_hundred_swaps_under_load_lose_nothing_and_double_nothing() {
 #[test]
 fn a_version_that_traps_goes_back_by_itself_and_nothing_is_lost() {
     let hub = Hub::start();
-    let spec = json!({"inputs": ["in"], "outputs": ["out"], "body": "none", "fields": ["/temperature"]});
+    let spec =
+        json!({"inputs": ["in"], "outputs": ["out"], "body": "none", "fields": ["/temperature"]});
     hub.module("filter", "demo_v1.wasm", &spec);
     provision(&hub);
     let broken = hub.artifact("demo_v3.wasm");
-    let (status, answer) = hub.rest("POST", "/modules/filter/swaps", Some(&json!({ "component": broken })));
+    let (status, answer) =
+        hub.rest("POST", "/modules/filter/swaps", Some(&json!({ "component": broken })));
     assert_eq!(status, 200, "{answer}");
     let mut receiver = hub.client(EDGE, Some("receiver"));
     receiver.subscribe_inputs();
@@ -101,7 +104,8 @@ fn a_version_that_traps_goes_back_by_itself_and_nothing_is_lost() {
 #[test]
 fn a_component_that_does_not_start_leaves_the_old_version_at_work() {
     let hub = Hub::start();
-    let spec = json!({"inputs": ["in"], "outputs": ["out"], "body": "none", "fields": ["/temperature"]});
+    let spec =
+        json!({"inputs": ["in"], "outputs": ["out"], "body": "none", "fields": ["/temperature"]});
     hub.module("filter", "demo_v1.wasm", &spec);
     let begun = now();
     let refusing = json!({"type": "wasm", "component": hub.artifact("broken.wasm"), "inputs": ["in"],

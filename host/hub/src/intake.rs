@@ -107,7 +107,11 @@ impl Intake {
         let (appends, reliable) = self.route(batch);
         let receipt = match appends.is_empty() {
             true => None,
-            false => Some(self.hub.store().slot().await.append(appends, &self.chain)),
+            // A closed store: the receipt of an empty batch would lie, so the batch waits for ever.
+            false => match self.hub.store().slot().await {
+                Ok(slot) => Some(slot.append(appends, &self.chain)),
+                Err(_) => return std::future::pending().await,
+            },
         };
         self.messages += messages;
         let rest = Vec::new();
@@ -217,7 +221,7 @@ impl Intake {
             tokio::time::sleep_until(at).await;
         }
         for waiting in self.waiting.iter_mut().filter(|waiting| !waiting.rest.is_empty()) {
-            let slot = self.hub.store().slot().await;
+            let Ok(slot) = self.hub.store().slot().await else { return };
             let rest = std::mem::take(&mut waiting.rest);
             waiting.receipt = Some(slot.append(rest, &self.chain));
         }

@@ -48,9 +48,8 @@ fn main() {
 }
 
 fn folder() -> PathBuf {
-    let base = std::env::var("WEIR_BENCH_DIR").unwrap_or_else(|_| {
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../../target").to_owned()
-    });
+    let base = std::env::var("WEIR_BENCH_DIR")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target").to_owned());
     let dir = PathBuf::from(base).join(format!("store-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("the folder can be made");
     dir
@@ -168,8 +167,9 @@ async fn concurrent(dir: &std::path::Path, bytes: usize) {
         tasks.spawn(async move {
             let mut count = 0u64;
             while begun.elapsed() < Duration::from_secs(4) {
-                let batch: Vec<Append> =
-                    (0..100).map(|n| append(task << 32 | (count + n), bytes, endpoint, route)).collect();
+                let batch: Vec<Append> = (0..100)
+                    .map(|n| append(task << 32 | (count + n), bytes, endpoint, route))
+                    .collect();
                 count += store.append(batch).await.accepted as u64;
             }
             count

@@ -5,37 +5,92 @@
 //! new chain and submits again. So a sender keeps its order over a full queue, and a module never has a
 //! later batch on disk without the earlier one.
 
-use crate::message::{Append, Appended, Change, CommitError, Committed};
+use crate::message::{Append, Appended, Change, CommitError, Committed, Refused, Why};
+use crate::segment::Seed;
+use crate::segment::body::Encoded;
+use crate::writer::{AppendJob, ChangeJob, Job};
 use crate::{Error, Store};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use tokio::sync::{mpsc, oneshot};
 
-/// Work of one sender or module, in order.
+/// Work of one sender or module, in order; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Chain(pub(crate) Arc<AtomicBool>);
+pub struct Chain(Arc<AtomicBool>);
 
-/// A place at the writer.
+impl Chain {
+    pub(crate) fn is_broken(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// A part of it was refused.
+    pub(crate) fn snap(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// A place at the writer: what is handed over on it has its turn, in order of the calls.
 #[derive(Debug)]
-pub struct Slot<'a>(pub(crate) std::marker::PhantomData<&'a ()>);
+pub struct Slot<'a> {
+    permit: mpsc::Permit<'a, Job>,
+    seed: Seed,
+}
 
 impl Slot<'_> {
     /// Hands a batch to the writer.
-    pub fn append(self, _batch: Vec<Append>, _chain: &Chain) -> Receipt {
-        todo!()
+    #[must_use]
+    pub fn append(self, batch: Vec<Append>, chain: &Chain) -> Receipt {
+        let encoded = Encoded::of(batch.iter().map(|a| (&a.message, a.table)), self.seed);
+        let (reply, answer) = oneshot::channel();
+        let chain = chain.clone();
+        self.permit.send(Job::Append(AppendJob { batch, encoded, chain, reply }));
+        Receipt(answer)
+    }
+
+    /// Hands a change to the writer.
+    #[must_use]
+    pub fn commit(self, change: Change, chain: &Chain) -> ChangeReceipt {
+        let encoded = Encoded::of(change.append.iter().map(|a| (&a.message, a.table)), self.seed);
+        let (reply, answer) = oneshot::channel();
+        let (change, chain) = (Box::new(change), chain.clone());
+        self.permit.send(Job::Change(ChangeJob { change, encoded, chain, reply }));
+        ChangeReceipt(answer)
     }
 }
 
 /// Resolves after the commit of a batch.
 #[derive(Debug)]
-pub struct Receipt(());
+pub struct Receipt(oneshot::Receiver<Appended>);
 
 impl Future for Receipt {
     type Output = Appended;
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Appended> {
-        todo!()
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Appended> {
+        Pin::new(&mut self.0).poll(context).map(|answer| {
+            answer.unwrap_or_else(|_| {
+                let why = Why::Unavailable(Arc::new(Error::Closed));
+                let refused = Some(Refused { why, rest: Vec::new() });
+                Appended { accepted: 0, first: None, refused }
+            })
+        })
+    }
+}
+
+/// Resolves after the commit of a change.
+#[derive(Debug)]
+pub struct ChangeReceipt(oneshot::Receiver<Result<Committed, CommitError>>);
+
+impl Future for ChangeReceipt {
+    type Output = Result<Committed, CommitError>;
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|answer| {
+            answer.unwrap_or_else(|_| {
+                let cause = Arc::new(Error::Closed);
+                Err(CommitError::Unavailable { cause, change: Box::default() })
+            })
+        })
     }
 }
 
@@ -47,16 +102,11 @@ impl Store {
     }
 
     /// A place at the writer; waits while all are taken. Cancel-safe.
-    pub async fn slot(&self) -> Slot<'_> {
-        todo!()
-    }
-
-    /// Like [`Store::commit`], on a chain. The place in the chain is taken by the call.
-    pub fn commit_on(
-        &self,
-        _chain: &Chain,
-        _change: Change,
-    ) -> impl Future<Output = Result<Committed, CommitError>> + Send + use<> {
-        async { todo!() }
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn slot(&self) -> Result<Slot<'_>, Error> {
+        let permit = self.jobs().reserve().await.map_err(|_| Error::Closed)?;
+        Ok(Slot { permit, seed: self.shared.seed })
     }
 }

@@ -14,14 +14,11 @@ use weir_core::limits;
 use weir_core::module_state::StateValue;
 use weir_core::record;
 
-pub(crate) const LIST: &str =
-    "SELECT id, endpoint, sequence, route, at, attempts, reason, code, module_digest, record, \
+pub(crate) const LIST: &str = "SELECT id, endpoint, sequence, route, at, attempts, reason, code, module_digest, record, \
      checksum FROM dead_letter WHERE id > ? ORDER BY id LIMIT ?";
-pub(crate) const LIST_OF_ENDPOINT: &str =
-    "SELECT id, endpoint, sequence, route, at, attempts, reason, code, module_digest, record, \
+pub(crate) const LIST_OF_ENDPOINT: &str = "SELECT id, endpoint, sequence, route, at, attempts, reason, code, module_digest, record, \
      checksum FROM dead_letter WHERE id > ? AND endpoint = ? ORDER BY id LIMIT ?";
-pub(crate) const ONE: &str =
-    "SELECT id, endpoint, sequence, route, at, attempts, reason, code, module_digest, record, \
+pub(crate) const ONE: &str = "SELECT id, endpoint, sequence, route, at, attempts, reason, code, module_digest, record, \
      checksum FROM dead_letter WHERE id = ?";
 pub(crate) const STATE: &str = "SELECT key, value, expires FROM module_state WHERE module = ?";
 

@@ -6,7 +6,9 @@
 //! (`synchronous=FULL`), and what was answered is handed out again until it is settled.
 #![forbid(unsafe_code)]
 
+mod chain;
 mod dead_letter;
+mod document;
 mod error;
 mod look;
 mod message;
@@ -21,6 +23,8 @@ mod store;
 mod view;
 mod writer;
 
+pub use chain::{Chain, ChangeReceipt, Receipt, Slot};
+pub use document::{Document, Expect, Write, WriteError};
 pub use error::Error;
 pub use message::{
     Append, Appended, Change, CommitError, Committed, DeadLetterId, Disposition, EndpointId, Entry,

@@ -17,11 +17,7 @@ impl Store {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let queues = self.shared.queues().values().map(|queue| self.queue_usage(queue)).collect();
-        Usage {
-            queues,
-            bytes: self.shared.used_bytes(),
-            max_bytes: self.shared.max_bytes,
-        }
+        Usage { queues, bytes: self.shared.used_bytes(), max_bytes: self.shared.max_bytes }
     }
 
     fn queue_usage(&self, queue: &Queue) -> QueueUsage {
@@ -117,13 +113,7 @@ impl Store {
     }
 }
 
-fn peek_segment(
-    queue: &Queue,
-    segment: &Loaded,
-    from: u64,
-    limit: usize,
-    found: &mut Vec<Peeked>,
-) {
+fn peek_segment(queue: &Queue, segment: &Loaded, from: u64, limit: usize, found: &mut Vec<Peeked>) {
     let directory = &segment.directory;
     let mut items: Vec<_> = directory
         .lanes

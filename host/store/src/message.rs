@@ -73,17 +73,23 @@ pub struct Refused {
 }
 
 /// Why messages are not stored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Why {
     /// The queue is at its limit and refuses.
+    #[error("a queue is full")]
     Full {
         /// The queue.
         endpoint: EndpointId,
     },
     /// All queues together are at their limit.
+    #[error("the store is full")]
     StoreFull,
     /// The disk cannot be written, or the writer has ended.
-    Unavailable(Arc<Error>),
+    #[error("the store cannot be written")]
+    Unavailable(#[source] Arc<Error>),
+    /// Something before it on its chain was refused.
+    #[error("what came before it was refused")]
+    Broken,
 }
 
 /// A message handed out by a [`crate::Reader`].
@@ -171,6 +177,12 @@ pub enum CommitError {
         /// Why.
         #[source]
         cause: Arc<Error>,
+        /// The change.
+        change: Box<Change>,
+    },
+    /// Something before it on its chain was refused.
+    #[error("what came before it was refused")]
+    Broken {
         /// The change.
         change: Box<Change>,
     },

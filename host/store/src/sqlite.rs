@@ -1,9 +1,9 @@
 //! The connections: the writer's own, and a few that only read.
 
-use crate::{Error, read};
 use crate::segment::Seed;
 use crate::store::Durability;
 use crate::writer::Config;
+use crate::{Error, read};
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
 };
@@ -163,10 +163,8 @@ impl Database {
     pub(crate) async fn probe(&mut self, newest: Option<(u64, u64)>) -> Result<bool, Error> {
         let seed = self.seed;
         let connection = self.connection().map_err(Error::database("probe"))?;
-        let row = sqlx::query(read::SEGMENT_OF)
-            .bind(i64::MAX)
-            .fetch_optional(&mut *connection)
-            .await;
+        let row =
+            sqlx::query(read::SEGMENT_OF).bind(i64::MAX).fetch_optional(&mut *connection).await;
         let found = row.map_err(Error::database("probe"))?.map(|row| {
             let (first, directory) = read::directory_row(&row, seed);
             (first, directory.map_or(u64::MAX, |directory| directory.last()))

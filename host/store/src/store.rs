@@ -4,11 +4,10 @@ use crate::message::{
     Append, Appended, Change, CommitError, Committed, EndpointId, Refused, RouteNumber, Why,
 };
 use crate::queue::Queue;
-use crate::segment::body::Encoded;
 use crate::shared::Shared;
 use crate::view::{Health, OpenReport, QueueLimit};
-use crate::writer::{AppendJob, ChangeJob, Config, Job, OnConnection};
-use crate::{Error, Reader, Writer};
+use crate::writer::{Config, Job, OnConnection};
+use crate::{Chain, Error, Reader, Writer};
 use sqlx::sqlite::SqliteConnection;
 use std::fmt;
 use std::future::Future;
@@ -167,22 +166,17 @@ impl Store {
     /// Stores a batch and resolves after its commit. Waits for a place at the writer; a batch
     /// whose future is dropped before that is not stored, one that is dropped later may be.
     pub fn append(&self, batch: Vec<Append>) -> impl Future<Output = Appended> + Send + use<> {
-        let (store, seed) = (self.clone(), self.shared.seed);
+        let store = self.clone();
         async move {
             if batch.is_empty() {
                 return Appended { accepted: 0, first: None, refused: None };
             }
-            let encoded = Encoded::of(batch.iter().map(|a| (&a.message, a.table)), seed);
-            let (reply, answer) = oneshot::channel();
-            let job = Job::Append(AppendJob { batch, encoded, reply });
-            let unavailable = |rest| {
-                let why = Why::Unavailable(Arc::new(Error::Closed));
-                Appended { accepted: 0, first: None, refused: Some(Refused { why, rest }) }
-            };
-            match store.jobs.send(job).await {
-                Ok(()) => answer.await.unwrap_or_else(|_| unavailable(Vec::new())),
-                Err(mpsc::error::SendError(Job::Append(job))) => unavailable(job.batch),
-                Err(_) => unavailable(Vec::new()),
+            match store.slot().await {
+                Ok(slot) => slot.append(batch, &Chain::default()).await,
+                Err(closed) => {
+                    let refused = Refused { why: Why::Unavailable(Arc::new(closed)), rest: batch };
+                    Appended { accepted: 0, first: None, refused: Some(refused) }
+                }
             }
         }
     }
@@ -193,19 +187,14 @@ impl Store {
         &self,
         change: Change,
     ) -> impl Future<Output = Result<Committed, CommitError>> + Send + use<> {
-        let (store, seed) = (self.clone(), self.shared.seed);
+        let store = self.clone();
         async move {
-            let encoded = Encoded::of(change.append.iter().map(|a| (&a.message, a.table)), seed);
-            let (reply, answer) = oneshot::channel();
-            let job = Job::Change(ChangeJob { change: Box::new(change), encoded, reply });
-            let unavailable = |change| {
-                let cause = Arc::new(Error::Closed);
-                Err(CommitError::Unavailable { cause, change })
-            };
-            match store.jobs.send(job).await {
-                Ok(()) => answer.await.unwrap_or_else(|_| unavailable(Box::default())),
-                Err(mpsc::error::SendError(Job::Change(job))) => unavailable(job.change),
-                Err(_) => unavailable(Box::default()),
+            match store.slot().await {
+                Ok(slot) => slot.commit(change, &Chain::default()).await,
+                Err(closed) => {
+                    let change = Box::new(change);
+                    Err(CommitError::Unavailable { cause: Arc::new(closed), change })
+                }
             }
         }
     }
@@ -259,6 +248,10 @@ impl Store {
     #[must_use]
     pub fn watch_health(&self) -> watch::Receiver<Health> {
         self.shared.health()
+    }
+
+    pub(crate) fn jobs(&self) -> &mpsc::Sender<Job> {
+        &self.jobs
     }
 
     pub(crate) async fn send(&self, job: Job) -> Result<(), Error> {

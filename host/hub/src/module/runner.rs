@@ -29,7 +29,7 @@ use weir_core::limits;
 use weir_core::module::{TrapPolicy, WhenOpen};
 use weir_core::module_state::ModuleState;
 use weir_core::port::{Answer, Batch, BoxFuture, Delivery, Fault, Instance, Outcome, StartReason};
-use weir_store::{Chain, CommitError, Committed, Disposition, EndpointId, Reader};
+use weir_store::{Chain, Change, CommitError, Committed, Disposition, EndpointId, Reader};
 
 /// Messages that are to be handled together.
 #[derive(Debug, Default)]
@@ -124,7 +124,7 @@ impl Runner {
                 Event::Drain | Event::Control(None) => break,
                 Event::Control(Some(Control::Stop(done))) => {
                     self.finish().await;
-                    drop(done.send(()));
+                    done.send(()).ok();
                     return;
                 }
                 Event::Control(Some(control)) => self.control(control).await,
@@ -200,7 +200,7 @@ impl Runner {
                 Event::Drain | Event::Control(None) => return,
                 Event::Control(Some(Control::Stop(done))) => {
                     self.finish().await;
-                    drop(done.send(()));
+                    done.send(()).ok();
                     self.hub.tasks().stop().draining().await;
                     return;
                 }
@@ -214,7 +214,7 @@ impl Runner {
                         outcomes: vec![Outcome::Pass { output: 0 }; part.entries.len()],
                         ..Answer::default()
                     };
-                    self.settle(part.entries, answer);
+                    self.settle(part.entries, answer).await;
                 }
                 Event::Part(part) => {
                     self.parts.push_front(part);
@@ -242,14 +242,14 @@ impl Runner {
             Ok(answer) => {
                 self.circuit.success();
                 self.counters.batch(part.entries.len(), &answer);
-                self.settle(part.entries, answer);
+                self.settle(part.entries, answer).await;
                 self.on_probation_success().await;
             }
             Err(fault) => self.fault(part, fault).await,
         }
     }
 
-    pub(super) fn settle(&mut self, entries: Vec<Held>, answer: Answer) {
+    pub(super) async fn settle(&mut self, entries: Vec<Held>, answer: Answer) {
         let inputs: Vec<EndpointId> = self.readers.iter().map(|input| input.endpoint).collect();
         let effects = Effects {
             hub: &self.hub,
@@ -259,9 +259,23 @@ impl Runner {
             inputs: &inputs,
         };
         let change = effects.change(&entries, answer);
-        let (store, chain) = (self.hub.store().clone(), self.chain.clone());
-        let commit = store.commit_on(&chain, change);
-        self.commits.push_back(Box::pin(async move { (entries, commit.await) }));
+        self.submit(entries, change).await;
+    }
+
+    async fn submit(&mut self, entries: Vec<Held>, change: Change) {
+        match self.hub.store().slot().await {
+            Ok(slot) => {
+                let commit = slot.commit(change, &self.chain);
+                self.commits.push_back(Box::pin(async move { (entries, commit.await) }));
+            }
+            Err(closed) => {
+                let result = Err(CommitError::Unavailable {
+                    cause: Arc::new(closed),
+                    change: Box::new(change),
+                });
+                self.commits.push_back(Box::pin(async move { (entries, result) }));
+            }
+        }
     }
 
     async fn committed(&mut self, entries: Vec<Held>, result: Result<Committed, CommitError>) {
@@ -318,13 +332,13 @@ impl Runner {
         part.alone += 1;
         part.suspect = true;
         match part.alone >= self.version.spec.errors.retry.max_attempts {
-            true => self.set_aside(part, &fault),
+            true => self.set_aside(part, &fault).await,
             false => self.parts.push_front(part),
         }
     }
 
     /// A message that the module cannot take, alone as it is.
-    fn set_aside(&mut self, part: Part, fault: &Fault) {
+    async fn set_aside(&mut self, part: Part, fault: &Fault) {
         let code = match fault {
             Fault::TimeOut(_) => "time-out",
             Fault::Trap(_) | Fault::Contract(_) | Fault::Unavailable { .. } => "trap",
@@ -338,13 +352,11 @@ impl Runner {
             TrapPolicy::Drop => Disposition::Done,
         };
         self.counters.dead(1);
-        let mut change = weir_store::Change::default();
+        let mut change = Change::default();
         for held in &part.entries {
             change.settle.push((held.endpoint, held.entry.sequence, disposition.clone()));
         }
-        let commit = self.hub.store().commit_on(&self.chain, change);
-        let entries = part.entries;
-        self.commits.push_back(Box::pin(async move { (entries, commit.await) }));
+        self.submit(part.entries, change).await;
     }
 
     async fn reload_state(&mut self) {
@@ -385,7 +397,7 @@ impl Runner {
         if let Some(instance) = self.instance.take()
             && let Ok(answer) = instance.stop().await
         {
-            self.settle(Vec::new(), answer);
+            self.settle(Vec::new(), answer).await;
         }
         while let Some((_, result)) = self.commits.next().await {
             if let Err(error) = result {

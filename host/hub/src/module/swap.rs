@@ -66,7 +66,7 @@ impl Runner {
     async fn retire(&mut self) {
         if let Some(old) = self.replace_instance(None) {
             match old.stop().await {
-                Ok(answer) => self.settle(Vec::new(), answer),
+                Ok(answer) => self.settle(Vec::new(), answer).await,
                 Err(fault) => self.note(&fault.to_string()),
             }
         }

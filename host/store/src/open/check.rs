@@ -50,11 +50,8 @@ async fn check_messages(
     let begun = clock.now();
     let mut key = i64::MIN;
     loop {
-        let rows = sqlx::query(read::SEGMENTS_FROM)
-            .bind(key)
-            .bind(64)
-            .fetch_all(&mut *connection)
-            .await?;
+        let rows =
+            sqlx::query(read::SEGMENTS_FROM).bind(key).bind(64).fetch_all(&mut *connection).await?;
         for row in &rows {
             let (first, directory) = read::directory_row(row, seed);
             let directory = directory.ok_or_else(|| damaged("a directory is damaged"))?;

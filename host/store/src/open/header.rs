@@ -80,8 +80,7 @@ fn read_log(bytes: &[u8]) -> Log {
         return Log { has_hole, ..Log::default() };
     };
     let mut sum = checksum((0, 0), &bytes[..24], big_endian);
-    let (mut log, mut uncommitted, mut sound, mut commits_behind) =
-        (Log::default(), None, true, 0);
+    let (mut log, mut uncommitted, mut sound, mut commits_behind) = (Log::default(), None, true, 0);
     for frame in bytes[LOG_HEAD..].chunks_exact(FRAME_HEAD + page) {
         let (head, body) = frame.split_at(FRAME_HEAD);
         if head[8..16] != salts {

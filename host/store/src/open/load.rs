@@ -111,10 +111,7 @@ pub(super) const ENDPOINTS: &str = "SELECT id, name FROM endpoint";
 pub(super) const ROUTES: &str = "SELECT id, name FROM route_name";
 
 /// Reads everything.
-pub(super) async fn load(
-    connection: &mut SqliteConnection,
-    seed: Seed,
-) -> Result<Loaded, Fault> {
+pub(super) async fn load(connection: &mut SqliteConnection, seed: Seed) -> Result<Loaded, Fault> {
     let queues: BTreeMap<EndpointId, Arc<Queue>> = names(connection, ENDPOINTS)
         .await?
         .into_iter()

@@ -83,11 +83,7 @@ enum Verdict {
     Damaged(String),
 }
 
-async fn examine(
-    files: &Files,
-    options: &Options,
-    note: Option<Note>,
-) -> Result<Verdict, Error> {
+async fn examine(files: &Files, options: &Options, note: Option<Note>) -> Result<Verdict, Error> {
     let look = header::look(&files.database(), &files.log());
     match look.map_err(Error::directory("read the database"))? {
         Look::Absent if note.is_some_and(|note| note.starts > 0) => {
@@ -270,8 +266,7 @@ async fn finish(
     *shared.routes_mut() = loaded.routes;
     let (jobs, waiting) = mpsc::channel(limits::WRITER_QUEUE);
     let database = Database::new(files.database(), options.durability, seed, connection);
-    let reserve =
-        Reserve::new(files.reserve(), limits::RESERVE_BYTES.min(partition / 16));
+    let reserve = Reserve::new(files.reserve(), limits::RESERVE_BYTES.min(partition / 16));
     let writer_start = Start {
         segments: loaded.segments,
         // As with message numbers: no sequence is ever given twice, although none is written down.

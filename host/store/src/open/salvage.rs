@@ -149,7 +149,8 @@ impl Salvage {
         from: &mut SqliteConnection,
         to: &mut SqliteConnection,
     ) -> Result<(), sqlx::Error> {
-        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+        let sql =
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
         let tables: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut *to).await?;
         for table in tables.iter().filter(|table| !QUEUE_TABLES.contains(&table.as_str())) {
             let keys = key_columns(to, table).await?;
@@ -351,8 +352,7 @@ async fn copy_row(
 ) -> Result<u64, sqlx::Error> {
     let names: Vec<&str> = row.columns().iter().map(Column::name).collect();
     let places = vec!["?"; names.len()].join(", ");
-    let sql =
-        format!("INSERT OR IGNORE INTO {table} ({}) VALUES ({places})", names.join(", "));
+    let sql = format!("INSERT OR IGNORE INTO {table} ({}) VALUES ({places})", names.join(", "));
     let mut values = SqliteArguments::default();
     for at in 0..names.len() {
         let raw = row.try_get_raw(at)?;

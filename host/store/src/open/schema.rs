@@ -5,7 +5,10 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
 /// In order; the number of a migration is its place, and the file's `user_version` after it.
-const MIGRATIONS: &[&str] = &[include_str!("../../../../migrations/0001_create_queue.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../../migrations/0001_create_queue.sql"),
+    include_str!("../../../../migrations/0002_create_document.sql"),
+];
 
 /// The newest schema that is known.
 pub(super) fn newest() -> u32 {

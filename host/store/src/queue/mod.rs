@@ -74,6 +74,8 @@ pub(crate) struct Index {
     parked: BTreeSet<(u64, u64)>,
     pub(crate) held: u64,
     pub(crate) in_flight: u64,
+    /// Bytes of what is in flight or held: it cannot be dropped.
+    pub(crate) pinned_bytes: u64,
     pub(crate) expired: BTreeMap<RouteNumber, u64>,
     pub(crate) dropped: u64,
     pub(crate) damaged: u64,
@@ -124,7 +126,12 @@ pub(crate) fn sender_number(sender: &Identity) -> u64 {
 
 impl Index {
     /// The next entries to hand out. Expired ones leave on the way.
-    pub(crate) fn choose(&mut self, now: Timestamp, max_messages: usize, max_bytes: usize) -> Choice {
+    pub(crate) fn choose(
+        &mut self,
+        now: Timestamp,
+        max_messages: usize,
+        max_bytes: usize,
+    ) -> Choice {
         self.wake_timers(now);
         let full = self.owed.len() as u64 - self.in_flight >= weir_core::limits::MAX_OWED as u64;
         let priorities: Vec<u32> = self.lanes.keys().copied().collect();
@@ -213,15 +220,14 @@ impl Index {
         now: Timestamp,
     ) -> Option<Owed> {
         if candidate.again {
-            let owed = self.owed.get(&candidate.sequence).copied()?;
-            if !self.due.remove(&(priority, candidate.sequence)) {
+            if !self.due.contains(&(priority, candidate.sequence)) {
                 return None;
             }
+            let owed = self.take(candidate.sequence)?;
             let seen_before = owed.handed_out;
             let (state, reader) = (State::InFlight, self.readers);
             let owed = Owed { sender, state, handed_out: true, seen_before, reader, ..owed };
-            self.in_flight += 1;
-            self.owed.insert(candidate.sequence, owed);
+            self.put(candidate.sequence, owed);
             return Some(owed);
         }
         let lane = self.lanes.get_mut(&priority)?;

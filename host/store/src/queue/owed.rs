@@ -43,7 +43,12 @@ pub(crate) struct Owed {
 }
 
 impl Owed {
-    pub(super) fn first_delivery(waiting: &Waiting, priority: u32, sender: u64, reader: u64) -> Self {
+    pub(super) fn first_delivery(
+        waiting: &Waiting,
+        priority: u32,
+        sender: u64,
+        reader: u64,
+    ) -> Self {
         Self {
             priority,
             route: waiting.route,
@@ -83,8 +88,14 @@ impl Index {
     pub(crate) fn take(&mut self, sequence: u64) -> Option<Owed> {
         let owed = self.owed.remove(&sequence)?;
         match owed.state {
-            State::InFlight => self.in_flight -= 1,
-            State::Held => self.held -= 1,
+            State::InFlight => {
+                self.in_flight -= 1;
+                self.pinned_bytes -= cost(owed.bytes);
+            }
+            State::Held => {
+                self.held -= 1;
+                self.pinned_bytes -= cost(owed.bytes);
+            }
             State::Retry(time) => {
                 self.timers.remove(&(time, sequence));
             }
@@ -112,8 +123,14 @@ impl Index {
     /// Puts an entry in whose room is counted already.
     pub(super) fn enter(&mut self, sequence: u64, owed: Owed) {
         match owed.state {
-            State::InFlight => self.in_flight += 1,
-            State::Held => self.held += 1,
+            State::InFlight => {
+                self.in_flight += 1;
+                self.pinned_bytes += cost(owed.bytes);
+            }
+            State::Held => {
+                self.held += 1;
+                self.pinned_bytes += cost(owed.bytes);
+            }
             State::Retry(time) => {
                 self.timers.insert((time, sequence));
             }

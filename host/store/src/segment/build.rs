@@ -5,9 +5,9 @@
 //! left in the slot begins a new segment. What is built here becomes real with the commit: after a
 //! failed one the builder forgets its open segment and begins a new one.
 
+use super::Seed;
 use super::body::{ENTRY_HEAD, SLOT_BYTES, SLOT_HEAD, SLOT_PAYLOAD, finish_slot};
 use super::directory::{Directory, Item, LaneItem};
-use super::Seed;
 use crate::message::Target;
 use weir_core::id::MessageId;
 use weir_core::limits;
@@ -264,7 +264,10 @@ mod tests {
             let message = message(sequence, 100);
             let encoded = Encoded::of([(&message, 1)].into_iter(), SEED);
             builder.begin(encoded.bytes.len());
-            let mut take = || { taken += 1; taken };
+            let mut take = || {
+                taken += 1;
+                taken
+            };
             builder.push(&encoded.bytes, sequence, message.id(), &[], &mut take);
             assert_eq!(builder.finish().slots.len(), 1);
         }
@@ -277,7 +280,13 @@ mod tests {
         let batch: Vec<_> = (0..3).map(|id| message(id, 50)).collect();
         let encoded = Encoded::of(batch.iter().map(|message| (message, 1)), SEED);
         for (at, message) in batch.iter().enumerate() {
-            builder.push(&encoded.bytes[encoded.range(at)], at as u64, message.id(), &[], &mut || 1);
+            builder.push(
+                &encoded.bytes[encoded.range(at)],
+                at as u64,
+                message.id(),
+                &[],
+                &mut || 1,
+            );
         }
         let mut rows = builder.finish();
         let middle = SLOT_HEAD + encoded.range(1).start + 20;

@@ -56,13 +56,7 @@ pub(crate) struct Directory {
 
 impl Directory {
     pub(crate) fn new(first: u64) -> Self {
-        Self {
-            first,
-            items: Vec::new(),
-            ids: (u64::MAX, 0),
-            slots: Vec::new(),
-            lanes: Vec::new(),
-        }
+        Self { first, items: Vec::new(), ids: (u64::MAX, 0), slots: Vec::new(), lanes: Vec::new() }
     }
 
     /// Sequence of the item at `index`.

@@ -208,11 +208,13 @@ impl Writer {
             part.undo();
         }
         for append in group.appends {
+            append.chain.snap();
             let refused =
                 Some(Refused { why: Why::Unavailable(Arc::clone(error)), rest: append.batch });
             drop(append.reply.send(Appended { accepted: 0, first: None, refused }));
         }
         for change in group.changes {
+            change.chain.snap();
             let cause = Arc::clone(error);
             let answer = Err(CommitError::Unavailable { cause, change: change.change });
             drop(change.reply.send(answer));
@@ -255,4 +257,3 @@ fn add_row(values: &mut Values, numbers: &[i64], seed: Seed) {
     }
     values.add(seed.checksum_of_row(numbers));
 }
-

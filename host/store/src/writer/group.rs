@@ -1,11 +1,12 @@
 //! A group: what one transaction will do, and how to undo its traces in memory when it fails.
 
+use crate::chain::Chain;
 use crate::message::{
     Append, Appended, Change, CommitError, Committed, DeadLetterId, EndpointId, Why,
 };
-use crate::queue::{Gone, Queue};
 use crate::queue::lane::Waiting;
 use crate::queue::owed::Owed;
+use crate::queue::{Gone, Queue};
 use crate::segment::body::Encoded;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -76,6 +77,7 @@ pub(super) struct Unloaded {
 pub(super) struct AppendPart {
     pub(super) batch: Vec<Append>,
     pub(super) encoded: Encoded,
+    pub(super) chain: Chain,
     pub(super) accepted: usize,
     pub(super) first: u64,
     pub(super) refused: Option<Why>,
@@ -87,6 +89,7 @@ pub(super) struct AppendPart {
 pub(super) struct ChangePart {
     pub(super) change: Box<Change>,
     pub(super) encoded: Encoded,
+    pub(super) chain: Chain,
     pub(super) first: u64,
     pub(super) unknown: usize,
     pub(super) reply: oneshot::Sender<Result<Committed, CommitError>>,

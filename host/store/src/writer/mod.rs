@@ -23,10 +23,9 @@ pub(crate) use commit::{cursor_numbers, owed_numbers, state_code};
 pub(crate) use script::Script;
 
 use crate::Error;
+use crate::chain::Chain;
+use crate::message::{Append, Appended, Change, CommitError, Committed, EndpointId, Refused, Why};
 use crate::open::Files;
-use crate::message::{
-    Append, Appended, Change, CommitError, Committed, EndpointId, Refused, Why,
-};
 use crate::segment::body::{Encoded, SLOT_BYTES};
 use crate::segment::build::Builder;
 use crate::shared::Shared;
@@ -53,6 +52,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) struct AppendJob {
     pub(crate) batch: Vec<Append>,
     pub(crate) encoded: Encoded,
+    pub(crate) chain: Chain,
     pub(crate) reply: oneshot::Sender<Appended>,
 }
 
@@ -61,6 +61,7 @@ pub(crate) struct AppendJob {
 pub(crate) struct ChangeJob {
     pub(crate) change: Box<Change>,
     pub(crate) encoded: Encoded,
+    pub(crate) chain: Chain,
     pub(crate) reply: oneshot::Sender<Result<Committed, CommitError>>,
 }
 
@@ -219,6 +220,14 @@ impl Writer {
         let mut next = Some(job);
         while let Some(job) = next {
             let back = match job {
+                Job::Append(job) if job.chain.is_broken() => {
+                    refuse_behind(Job::Append(job));
+                    None
+                }
+                Job::Change(job) if job.chain.is_broken() => {
+                    refuse_behind(Job::Change(job));
+                    None
+                }
                 Job::Append(job) => match self.outage.is_none() {
                     true => self.plan_append(&mut group, job).await,
                     false => {
@@ -317,14 +326,32 @@ fn tick_is_due(tick: &mut tokio::time::Interval) -> bool {
     tick.poll_tick(&mut context).is_ready()
 }
 
-/// Answers a job that is not done.
-fn refuse(job: Job, error: &Arc<Error>) {
+/// Answers work that stands on its chain behind something that was refused.
+fn refuse_behind(job: Job) {
     match job {
         Job::Append(AppendJob { batch: rest, reply, .. }) => {
-            let refused = Some(Refused { why: Why::Unavailable(Arc::clone(error)), rest });
+            let refused = Some(Refused { why: Why::Broken, rest });
             drop(reply.send(Appended { accepted: 0, first: None, refused }));
         }
         Job::Change(ChangeJob { change, reply, .. }) => {
+            drop(reply.send(Err(CommitError::Broken { change })));
+        }
+        Job::Config(_) | Job::Purge(..) | Job::Find(..) | Job::Tidy(_) | Job::Close => {
+            unreachable!("only messages stand on chains")
+        }
+    }
+}
+
+/// Answers a job that is not done.
+fn refuse(job: Job, error: &Arc<Error>) {
+    match job {
+        Job::Append(AppendJob { batch: rest, chain, reply, .. }) => {
+            chain.snap();
+            let refused = Some(Refused { why: Why::Unavailable(Arc::clone(error)), rest });
+            drop(reply.send(Appended { accepted: 0, first: None, refused }));
+        }
+        Job::Change(ChangeJob { change, chain, reply, .. }) => {
+            chain.snap();
             let cause = Arc::clone(error);
             drop(reply.send(Err(CommitError::Unavailable { cause, change })));
         }

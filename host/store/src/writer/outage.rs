@@ -77,9 +77,7 @@ impl Writer {
             None => true,
             Some(outage) => {
                 let takes_away = change.append.is_empty() && change.state.is_none();
-                outage.failure == Failure::Full
-                    && takes_away
-                    && self.database.open().await.is_ok()
+                outage.failure == Failure::Full && takes_away && self.database.open().await.is_ok()
             }
         }
     }

@@ -58,12 +58,16 @@ impl Writer {
                 }
             }
         }
-        let AppendJob { batch, encoded, reply } = job;
+        let AppendJob { batch, encoded, chain, reply } = job;
+        if refused.is_some() {
+            chain.snap();
+        }
         if accepted == 0 {
             let refused = refused.map(|why| Refused { why, rest: batch });
             drop(reply.send(Appended { accepted, first: None, refused }));
         } else {
-            group.appends.push(AppendPart { batch, encoded, accepted, first, refused, reply });
+            let part = AppendPart { batch, encoded, chain, accepted, first, refused, reply };
+            group.appends.push(part);
         }
         None
     }
@@ -72,8 +76,12 @@ impl Writer {
     pub(super) async fn plan_change(&mut self, group: &mut Group, job: ChangeJob) -> Option<Job> {
         let bytes = job.encoded.bytes.len() as u64;
         loop {
-            let targets: Vec<Target> =
-                job.change.append.iter().flat_map(|append| append.targets.iter().copied()).collect();
+            let targets: Vec<Target> = job
+                .change
+                .append
+                .iter()
+                .flat_map(|append| append.targets.iter().copied())
+                .collect();
             let admitted = match targets.is_empty() {
                 true => Ok(()),
                 false => self.admit_change(group, &job),
@@ -85,6 +93,7 @@ impl Writer {
                 }
                 Err(Refusal::AfterCommit) => return Some(Job::Change(job)),
                 Err(Refusal::Why(why)) => {
+                    job.chain.snap();
                     drop(job.reply.send(Err(refusal_of(why, job.change))));
                     return None;
                 }
@@ -112,8 +121,8 @@ impl Writer {
         group.replayed.extend(&job.change.replayed);
         group.messages += job.change.settle.len();
         group.bytes += usize::try_from(bytes).unwrap_or(0);
-        let ChangeJob { change, encoded, reply } = job;
-        group.changes.push(ChangePart { change, encoded, first, unknown, reply });
+        let ChangeJob { change, encoded, chain, reply } = job;
+        group.changes.push(ChangePart { change, encoded, chain, first, unknown, reply });
         None
     }
 
@@ -194,9 +203,9 @@ impl Writer {
     }
 
     fn part(&self, group: &mut Group, endpoint: EndpointId) -> Result<usize, Refusal> {
-        group.part(endpoint, |endpoint| self.shared.queue(endpoint)).ok_or_else(|| {
-            Refusal::Why(Why::Unavailable(Arc::new(Error::UnknownEndpoint)))
-        })
+        group
+            .part(endpoint, |endpoint| self.shared.queue(endpoint))
+            .ok_or_else(|| Refusal::Why(Why::Unavailable(Arc::new(Error::UnknownEndpoint))))
     }
 
     /// Drops the oldest entries of the lowest priorities until `need` fits.
@@ -207,6 +216,13 @@ impl Writer {
         let QueueLimits { max, drop_oldest } = QueueLimits::of(&index);
         if !drop_oldest || index.bytes + need <= max {
             return Ok(());
+        }
+        if index.pinned_bytes + part.admitted + need > max {
+            // Dropping everything else would not be enough.
+            return Err(match part.admitted {
+                0 => Refusal::Why(Why::Full { endpoint: queue.id }),
+                _ => Refusal::AfterCommit,
+            });
         }
         let priorities: Vec<u32> = index.lanes.keys().rev().copied().collect();
         for priority in priorities {
@@ -234,10 +250,8 @@ impl Writer {
                 return Err(Refusal::Load(queue, priority));
             }
         }
-        match part.appended.is_empty() {
-            true => Err(Refusal::Why(Why::Full { endpoint: queue.id })),
-            false => Err(Refusal::AfterCommit),
-        }
+        // Damage can make the sum wrong.
+        Err(Refusal::Why(Why::Full { endpoint: queue.id }))
     }
 
     /// Puts an admitted message into its segment and its lanes.
@@ -283,8 +297,12 @@ impl Writer {
                 after = Some((State::Retry(*not_before), holds, before.attempt + 1));
             }
         }
-        let after = after.map(|(state, holds_sender, attempt)| {
-            crate::queue::owed::Owed { state, holds_sender, attempt, row: true, ..before }
+        let after = after.map(|(state, holds_sender, attempt)| crate::queue::owed::Owed {
+            state,
+            holds_sender,
+            attempt,
+            row: true,
+            ..before
         });
         part.settled.push(Settled { sequence, before, after });
         if let Disposition::Dead { reason, code, module_digest } = disposition
@@ -350,6 +368,7 @@ fn refusal_of(why: Why, change: Box<crate::message::Change>) -> CommitError {
     match why {
         Why::Full { endpoint } => CommitError::Full { endpoint: Some(endpoint), change },
         Why::StoreFull => CommitError::Full { endpoint: None, change },
+        Why::Broken => CommitError::Broken { change },
         Why::Unavailable(cause) => CommitError::Unavailable { cause, change },
     }
 }

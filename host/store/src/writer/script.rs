@@ -181,7 +181,10 @@ impl Script {
     }
 
     /// Runs the transaction to its commit.
-    pub(crate) async fn run(mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    pub(crate) async fn run(
+        mut self,
+        connection: &mut SqliteConnection,
+    ) -> Result<(), sqlx::Error> {
         self.0.last_mut().expect("a script has at least one call").sql.push_str("COMMIT;");
         for call in self.0 {
             let query = sqlx::query_with(AssertSqlSafe(call.sql), call.values.0);

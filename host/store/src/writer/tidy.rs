@@ -304,8 +304,7 @@ impl Writer {
                 }
                 entries.push(entry);
             }
-            directory.ids =
-                (directory.ids.0.min(old.ids.0), directory.ids.1.max(old.ids.1));
+            directory.ids = (directory.ids.0.min(old.ids.0), directory.ids.1.max(old.ids.1));
         }
         (directory, entries)
     }
