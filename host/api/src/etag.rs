@@ -60,8 +60,10 @@ fn expectation(headers: &HeaderMap) -> Result<Expect, Problem> {
             "If-None-Match of a change can only be *, which means: create, do not replace",
         )
         .parameter("if-none-match")),
-        (Some(_), Some(_)) => Err(Problem::invalid("If-Match and If-None-Match contradict each other")
-            .parameter("if-match")),
+        (Some(_), Some(_)) => {
+            Err(Problem::invalid("If-Match and If-None-Match contradict each other")
+                .parameter("if-match"))
+        }
     }
 }
 
@@ -70,7 +72,9 @@ fn single(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Problem
     let Some(first) = values.next() else { return Ok(None) };
     match (first.to_str(), values.next()) {
         (Ok(text), None) => Ok(Some(text.trim())),
-        _ => Err(Problem::invalid(format!("{name} must be one entity tag")).parameter(name.as_str())),
+        _ => {
+            Err(Problem::invalid(format!("{name} must be one entity tag")).parameter(name.as_str()))
+        }
     }
 }
 

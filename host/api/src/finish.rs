@@ -48,8 +48,8 @@ pub(crate) async fn finish(request: Request, next: Next) -> Response {
 }
 
 fn time_limit(request: &Request) -> Duration {
-    let uploads = request.method() == Method::PUT
-        && request.uri().path().starts_with("/api/v1/artifacts/");
+    let uploads =
+        request.method() == Method::PUT && request.uri().path().starts_with("/api/v1/artifacts/");
     if uploads { limits::API_UPLOAD_LIMIT } else { limits::API_REQUEST_LIMIT }
 }
 
@@ -76,8 +76,10 @@ fn trace_id(headers: &HeaderMap) -> String {
         return id.to_owned();
     }
     let mut bytes = [0; 16];
-    // Without randomness all requests share the id of zeros; it is for the log only.
-    drop(getrandom::fill(&mut bytes));
+    if getrandom::fill(&mut bytes).is_err() {
+        // The id is for the log only: requests may share one.
+        bytes = [1; 16];
+    }
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -12,7 +12,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use weir_hub::{Count, Hub};
 
-
 /// A process that answers.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({"status": "live"}))]
@@ -114,10 +113,8 @@ fn judge(hub: &Hub) -> Ready {
         Some(FullQueue { name: queue.name.clone(), percent })
     });
     let whole = FullQueue { name: "*".to_owned(), percent: share(usage.bytes, usage.max_bytes) };
-    let full_queues: Vec<FullQueue> = queues
-        .chain([whole])
-        .filter(|queue| queue.percent >= NEARLY_FULL_PERCENT)
-        .collect();
+    let full_queues: Vec<FullQueue> =
+        queues.chain([whole]).filter(|queue| queue.percent >= NEARLY_FULL_PERCENT).collect();
     let damage = store.opened.damage.map(|damage| {
         let (lost_messages, lost_at_least) = match damage.lost_messages {
             Count::Known(count) => (count, false),

@@ -257,7 +257,12 @@ mod tests {
             b"{\"a\":1,}",
         ];
         for text in cases.into_iter().chain([deep.as_bytes(), bottomless.as_bytes()]) {
-            assert_eq!(refusal(text).0, ErrorCode::InvalidRequest, "{:?}", &text[..text.len().min(20)]);
+            assert_eq!(
+                refusal(text).0,
+                ErrorCode::InvalidRequest,
+                "{:?}",
+                &text[..text.len().min(20)]
+            );
         }
     }
 

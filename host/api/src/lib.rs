@@ -23,8 +23,6 @@ mod patience;
 mod problem;
 mod rate;
 mod serve;
-#[cfg(test)]
-mod tests;
 mod v1;
 
 pub use openapi::document as openapi_document;

@@ -74,13 +74,15 @@ pub(crate) fn value() -> Value {
     let mut document = serde_json::to_value(&openapi).expect("a document is JSON");
     document["info"]["version"] = json!("1");
     document["servers"] = json!([{"url": "/", "description": "the hub that serves this document"}]);
+    let mut shared = BTreeMap::new();
     let paths = document["paths"].as_object_mut().expect("a document has paths");
     for (path, item) in paths {
         let item = item.as_object_mut().expect("a path has operations");
         for (method, operation) in item.iter_mut().filter(|(method, _)| is_method(method)) {
-            complete(path, method, operation);
+            complete(path, method, operation, &mut shared);
         }
     }
+    document["components"]["responses"] = json!(shared);
     document
 }
 
@@ -98,7 +100,10 @@ fn is_method(name: &str) -> bool {
     matches!(name, "get" | "put" | "post" | "delete" | "patch")
 }
 
-fn complete(path: &str, method: &str, operation: &mut Value) {
+/// Answers that several operations give, by the names of their codes.
+type Shared = BTreeMap<String, Value>;
+
+fn complete(path: &str, method: &str, operation: &mut Value, shared: &mut Shared) {
     // `security(())` of an open operation: an empty requirement, which says the same as none.
     if operation["security"] == json!([{}]) {
         operation["security"] = json!([]);
@@ -131,17 +136,24 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
         by_status.entry(code.status()).or_default().push(code);
     }
     for (status, codes) in by_status {
-        let words = codes.iter().map(|code| format!("`{}`: {}", code.name(), code.title()));
         let response = &mut operation["responses"][status.to_string()];
         if response.is_null() {
-            *response = json!({
-                "description": words.collect::<Vec<_>>().join("; "),
-                "content": {"application/problem+json": {
-                    "schema": {"$ref": "#/components/schemas/Problem"}
-                }}
-            });
+            let names: Vec<&str> = codes.iter().map(|code| code.name()).collect();
+            let name = names.join("_");
+            *response = json!({"$ref": format!("#/components/responses/{name}")});
+            shared.entry(name).or_insert_with(|| problem(&codes));
         }
     }
+}
+
+fn problem(codes: &[&ErrorCode]) -> Value {
+    let words = codes.iter().map(|code| format!("`{}`: {}", code.name(), code.title()));
+    json!({
+        "description": words.collect::<Vec<_>>().join("; "),
+        "content": {"application/problem+json": {
+            "schema": {"$ref": "#/components/schemas/Problem"}
+        }}
+    })
 }
 
 /// What an operation looks like from outside.
@@ -196,5 +208,117 @@ impl Form {
             (self.conditional, &[Code::VersionMismatch]),
         ];
         sets.into_iter().filter(|(holds, _)| *holds).flat_map(|(_, codes)| codes.iter().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const CHECKED_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../openapi/weir.v1.json");
+
+    #[test]
+    fn openapi_document_is_current() {
+        #[expect(clippy::disallowed_methods, reason = "a test is told to write the file anew")]
+        if std::env::var("WEIR_BLESS").is_ok() {
+            std::fs::write(CHECKED_IN, document()).unwrap();
+        }
+        let checked_in = std::fs::read_to_string(Path::new(CHECKED_IN)).unwrap_or_default();
+        assert!(
+            checked_in == document(),
+            "openapi/weir.v1.json is not what the code says; \
+             WEIR_BLESS=1 cargo test -p weir-api openapi writes it, then read the diff"
+        );
+    }
+
+    /// A schema, or the one that a reference leads to.
+    fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+        match schema["$ref"].as_str().and_then(|target| target.strip_prefix("#")) {
+            Some(pointer) => document.pointer(pointer).expect("references lead somewhere"),
+            None => schema,
+        }
+    }
+
+    fn has_example(document: &Value, content: &Value) -> bool {
+        content.as_object().into_iter().flatten().any(|(_, media)| {
+            let schema = resolved(document, &media["schema"]);
+            let item = resolved(document, &schema["properties"]["items"]["items"]);
+            [media, schema, item].iter().any(|place| !place["example"].is_null())
+        })
+    }
+
+    #[test]
+    fn every_operation_has_what_it_must_have() {
+        let document = value();
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+        let tags: Vec<&str> = document["tags"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|tag| tag["name"].as_str().unwrap())
+            .collect();
+        let mut ids = BTreeSet::new();
+        for (path, method, operation) in operations(&document) {
+            let name = format!("{method} {path}");
+            let id = operation["operationId"].as_str().expect(&name);
+            assert!(ids.insert(id), "{name}: {id} is not unique");
+            let summary = operation["summary"].as_str().expect(&name);
+            assert!(summary.ends_with('.') && !summary.contains('\n'), "{name}: {summary}");
+            let own = operation["tags"].as_array().expect(&name);
+            assert!(own.len() == 1 && tags.contains(&own[0].as_str().unwrap()), "{name}: tag");
+            assert!(operation["security"].is_array(), "{name}: security");
+            let responses = operation["responses"].as_object().expect(&name);
+            let mut shown = false;
+            for (status, response) in responses {
+                let response = resolved(&document, response);
+                assert!(!response["description"].as_str().unwrap_or_default().is_empty(), "{name}");
+                let content = &response["content"];
+                shown |= status.starts_with('2') && has_example(&document, content);
+                if status.starts_with('4') || status == "500" {
+                    assert!(content["application/problem+json"].is_object(), "{name}: {status}");
+                }
+            }
+            let empty = responses.contains_key("204");
+            assert!(shown || empty, "{name}: an example of the answer");
+            if let Some(body) = operation.get("requestBody") {
+                let upload = body["content"].get("application/wasm").is_some();
+                assert!(upload || has_example(&document, &body["content"]), "{name}: request");
+            }
+            if !operation["security"].as_array().unwrap().is_empty() {
+                for status in ["401", "403", "429", "500"] {
+                    assert!(responses.contains_key(status), "{name}: {status}");
+                }
+            }
+        }
+        assert!(ids.len() > 40, "{}", ids.len());
+    }
+
+    #[test]
+    fn only_health_and_documentation_are_open() {
+        let document = value();
+        let open: Vec<&str> = operations(&document)
+            .filter(|(_, _, operation)| operation["security"].as_array().unwrap().is_empty())
+            .map(|(path, _, _)| path)
+            .collect();
+        assert_eq!(open, ["/docs/errors/{code}", "/health/live", "/health/ready", "/openapi.json"]);
+    }
+
+    #[test]
+    fn every_parameter_in_a_path_is_described() {
+        let document = value();
+        for (path, method, operation) in operations(&document) {
+            let named =
+                path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+            let named: Vec<&str> = named.collect();
+            let described: Vec<&str> = operation["parameters"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|parameter| parameter["in"] == "path")
+                .map(|parameter| parameter["name"].as_str().unwrap())
+                .collect();
+            assert_eq!(named, described, "{method} {path}");
+        }
     }
 }

@@ -57,12 +57,11 @@ impl PageQuery {
     pub(crate) fn wanted_of(self, most: usize) -> Result<Wanted, Problem> {
         let limit = match self.limit {
             None => DEFAULT.min(most),
-            Some(limit) => usize::try_from(limit)
-                .ok()
-                .filter(|limit| (1..=most).contains(limit))
-                .ok_or_else(|| {
-                    Problem::invalid(format!("limit must be 1 to {most}")).parameter("limit")
-                })?,
+            Some(limit) => {
+                usize::try_from(limit).ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(
+                    || Problem::invalid(format!("limit must be 1 to {most}")).parameter("limit"),
+                )?
+            }
         };
         let after = self.cursor.map(|cursor| open(&cursor)).transpose()?;
         Ok(Wanted { limit, after })

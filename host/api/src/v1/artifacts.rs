@@ -121,10 +121,7 @@ fn is_component(headers: &HeaderMap) -> bool {
     params(("digest" = String, Path, description = "SHA-256, with or without `sha256:`")),
     responses((status = 204, description = "It is gone")),
     extensions(("x-errors" = json!(["not-found", "conflict"]))))]
-async fn delete(
-    State(hub): State<Hub>,
-    Path(digest): Path<Digest>,
-) -> Result<StatusCode, Problem> {
+async fn delete(State(hub): State<Hub>, Path(digest): Path<Digest>) -> Result<StatusCode, Problem> {
     hub.artifacts().delete(&hub, &digest).await?;
     Ok(StatusCode::NO_CONTENT)
 }

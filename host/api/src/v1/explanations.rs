@@ -24,7 +24,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     "table": 3, "routes": [], "places": [{"queue": "iothub", "priority": 2000000000, "state": "waiting"}],
     "fates": [], "summary": "taken by to-cloud; waits in iothub"
 }))]
-#[expect(dead_code, reason = "the form of weir_hub's Explanation for the document")]
 struct ExplanationForm {
     /// The hub's number of the message.
     id: String,
@@ -47,7 +46,6 @@ struct ExplanationForm {
 /// A queue in which a message waits.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Place)]
-#[expect(dead_code, reason = "for the document")]
 struct PlaceForm {
     queue: String,
     priority: u32,
@@ -58,7 +56,6 @@ struct PlaceForm {
 /// What a consumer did with a message.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Fate)]
-#[expect(dead_code, reason = "for the document")]
 struct FateForm {
     /// Missing for a client or the upstream.
     module: Option<String>,
@@ -75,10 +72,7 @@ struct FateForm {
         description = "The hub's number, the id that the sender gave, or `last`", example = "last")),
     responses((status = 200, description = "The explanation", body = ExplanationForm)),
     extensions(("x-errors" = json!(["message-not-kept"]))))]
-async fn get(
-    State(hub): State<Hub>,
-    Path(id): Path<String>,
-) -> Result<Json<Explanation>, Problem> {
+async fn get(State(hub): State<Hub>, Path(id): Path<String>) -> Result<Json<Explanation>, Problem> {
     let gone = || {
         let shown: String = id.chars().take(128).collect();
         Problem::new(ErrorCode::MessageNotKept, format!("message {shown:?} is not kept"))

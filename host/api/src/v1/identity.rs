@@ -17,7 +17,6 @@ use crate::json::Json;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Authentication)]
-#[expect(dead_code, reason = "the form of weir_core's AuthenticationBody for the document")]
 pub(super) struct AuthenticationForm {
     /// `sas`, `selfSigned`, `certificateAuthority` or `none`.
     #[serde(rename = "type")]
@@ -33,7 +32,6 @@ pub(super) struct AuthenticationForm {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "for the document")]
 pub(super) struct SymmetricKeyForm {
     /// One key.
     primary_key: Option<String>,
@@ -43,7 +41,6 @@ pub(super) struct SymmetricKeyForm {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "for the document")]
 pub(super) struct ThumbprintForm {
     /// One certificate's.
     primary_thumbprint: Option<String>,
@@ -212,7 +209,9 @@ pub(super) async fn patch(
     let expect = if expect == Expect::Any { Expect::Revision(present.revision) } else { expect };
     let record = &*present.record;
     let spec = IdentitySpec {
-        authentication: patch.authentication.unwrap_or_else(|| record.authentication.clone().into()),
+        authentication: patch
+            .authentication
+            .unwrap_or_else(|| record.authentication.clone().into()),
         status: patch.status.unwrap_or(record.status),
         parent: record.parent.clone(),
     };

@@ -2,8 +2,6 @@
 //!
 //! The truth is `weir_core::module::ModuleSpec`, which is read and checked; these types say its form to
 //! readers of the document, and a test compares their members.
-#![expect(dead_code, reason = "only their form is used")]
-
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -43,7 +43,8 @@ async fn list(
     hub.modules().versions(&hub, &name).await?;
     let after = wanted.after.as_deref();
     let values = hub.store().module_state(name.as_str()).await?;
-    let found = values.into_iter().filter(|(key, _)| after.is_none_or(|after| key.as_str() > after));
+    let found =
+        values.into_iter().filter(|(key, _)| after.is_none_or(|after| key.as_str() > after));
     let found = found.take(wanted.and_one()).collect();
     Ok(wanted.page(
         found,

@@ -22,7 +22,10 @@ use weir_core::module::ModuleSpec;
 use weir_hub::{CounterView, Fortune, Hub, ModuleChange, ModuleView, State as Doing, VersionRow};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, put, delete)).routes(routes!(versions))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(get, put, delete))
+        .routes(routes!(versions))
 }
 
 /// A Wasm module.

@@ -48,7 +48,10 @@ struct Body {
 
 /// A route: its text, or an object as in `PUT /routes/{name}`.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "a route is a text or an object with route, priority, timeToLiveSecs")]
+#[serde(
+    untagged,
+    expecting = "a route is a text or an object with route, priority, timeToLiveSecs"
+)]
 enum TestedRoute {
     Text(String),
     Object(RouteBody),
@@ -57,9 +60,7 @@ enum TestedRoute {
 impl From<TestedRoute> for RouteSpec {
     fn from(route: TestedRoute) -> Self {
         match route {
-            TestedRoute::Text(route) => {
-                Self { route, priority: None, time_to_live_secs: None }
-            }
+            TestedRoute::Text(route) => Self { route, priority: None, time_to_live_secs: None },
             TestedRoute::Object(body) => body.into(),
         }
     }
@@ -69,7 +70,6 @@ impl From<TestedRoute> for RouteSpec {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = RouteTestMessage)]
-#[expect(dead_code, reason = "the form of weir_core's Sample for the document")]
 struct SampleForm {
     /// Where it comes from, such as `/messages/modules/m/outputs/o`; left out: `/messages`.
     source: Option<String>,
@@ -141,9 +141,8 @@ async fn create(State(hub): State<Hub>, Json(body): Json<Body>) -> Result<Json<V
 
 fn test_condition(text: &str, message: &Sample) -> Result<View, Problem> {
     let options = CompileOptions::for_message(message.source());
-    let condition = Condition::compile(text, options).map_err(|error| {
-        syntax(format!("condition: {error}"), "/condition".to_owned(), &error)
-    })?;
+    let condition = Condition::compile(text, options)
+        .map_err(|error| syntax(format!("condition: {error}"), "/condition".to_owned(), &error))?;
     let verdict = condition.explain(message);
     Ok(View {
         result: verdict.result,

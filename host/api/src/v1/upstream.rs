@@ -69,10 +69,7 @@ async fn get(State(hub): State<Hub>) -> Json<View> {
 #[utoipa::path(patch, path = "/upstream", operation_id = "patchUpstream", tag = "upstream",
     security(("token" = ["upstream:write"])), request_body = Patch,
     responses((status = 200, description = "The upstream", body = View)))]
-async fn patch(
-    State(hub): State<Hub>,
-    Json(patch): Json<Patch>,
-) -> Result<Json<View>, Problem> {
+async fn patch(State(hub): State<Hub>, Json(patch): Json<Patch>) -> Result<Json<View>, Problem> {
     hub.keep_uplink_paused(patch.paused).await?;
     Ok(Json(hub.uplink().into()))
 }

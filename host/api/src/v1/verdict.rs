@@ -2,8 +2,6 @@
 //!
 //! The values are `weir_core::route::RouteVerdict` and its parts, written as they stand; these types say
 //! their form, and a test compares the members.
-#![expect(dead_code, reason = "only their form is used")]
-
 use serde::Serialize;
 use utoipa::ToSchema;
 
