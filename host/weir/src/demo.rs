@@ -23,7 +23,7 @@ use weir_core::digest::Digest;
 use weir_core::id::{DeviceId, ModuleId};
 use weir_core::module::{Ceilings, ModuleSpec};
 use weir_hub::{Expect, Hub, IdentitySpec, MessageName, RouteSpec, digest_of};
-use weir_store::{Durability, Expect};
+use weir_store::Durability;
 
 /// What the demo is asked to do.
 #[derive(Debug, Clone)]
