@@ -13,7 +13,7 @@ pub enum Config {
     /// JSON lines in a local file.
     File(FileConfig),
     /// An MQTT 3.1.1 broker.
-    Mqtt(MqttConfig),
+    Mqtt(Box<MqttConfig>),
 }
 
 impl Default for Config {
@@ -29,7 +29,7 @@ impl Config {
             Self::None {} => {}
             Self::File(file) => file.path = base.join(&file.path),
             Self::Mqtt(mqtt) => {
-                let MqttConfig { password_file, ca_file, cert_file, key_file, .. } = mqtt;
+                let MqttConfig { password_file, ca_file, cert_file, key_file, .. } = &mut **mqtt;
                 let files = [password_file, ca_file, cert_file, key_file];
                 for path in files.into_iter().flatten() {
                     *path = base.join(&*path);
