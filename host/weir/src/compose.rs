@@ -129,7 +129,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let listening = listen(&hub, &settings, listeners, &tls).await?;
     keep_certificate(&tasks, pki, tls);
     hub.set_ready(true);
-    let ready = ReadyFile::write(&settings.data_dir, &listening)?;
+    let ready = ReadyFile::write(&settings.data_dir, &listening, settings.api_tls)?;
     info!(device = %settings.device_id, api = %listening.api, "the hub is ready");
     Ok(Running { hub, listening, tasks, storage, ready })
 }

@@ -14,7 +14,6 @@ mod load;
 mod rules;
 mod show;
 mod spans;
-mod upstream;
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +22,7 @@ pub use diagnostic::Error;
 pub use environment::Environment;
 pub use load::{Loaded, Sources};
 pub use show::Setting;
-pub use upstream::{Config as Upstream, FileConfig, Fsync, MqttConfig, PropertyForm};
+pub use weir_upstream::{Config as Upstream, FileConfig, MqttConfig};
 
 use figment::value::Dict;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,9 @@
 //! The binary: reads the command line and the environment, and ends with the right code.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use weir::cli::{self, DemoArgs, RunArgs, Verb};
-use weir::config::{Environment, Loaded, Sources};
+use weir::config::{Environment, Loaded, LogFormat, Sources};
 use weir::exit::Exit;
 use weir::{demo, run, telemetry};
 
@@ -29,16 +30,16 @@ fn hub(args: &RunArgs) -> ExitCode {
         data_dir: args.data_dir.as_deref(),
     };
     match Loaded::from(sources) {
-        Ok(loaded) => ended(serve(run::run(&loaded.config))),
+        Ok(loaded) => ended(serve(run::run(&loaded))),
         Err(error) => {
-            complain(&format!("{:?}", miette::Report::new(error)));
+            complain(&error.report(std::io::stderr().is_terminal()));
             Exit::Failed.into()
         }
     }
 }
 
 fn show(args: &DemoArgs) -> ExitCode {
-    if let Err(error) = telemetry::start(telemetry::Format::Text, "error") {
+    if let Err(error) = telemetry::start(LogFormat::Text, "error") {
         return ended(Err(error));
     }
     ended(serve(demo::run(demo::Wish {

@@ -36,6 +36,9 @@ pub struct Ready {
     pub pid: u32,
     /// Where it listens.
     pub listen: Listening,
+    /// True when the API speaks TLS.
+    #[serde(default)]
+    pub api_tls: bool,
 }
 
 /// The file; removed when dropped.
@@ -53,11 +56,11 @@ impl ReadyFile {
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn write(data_dir: &Path, listening: &Listening) -> Result<Self> {
+    pub fn write(data_dir: &Path, listening: &Listening, api_tls: bool) -> Result<Self> {
         let path = Self::path(data_dir);
         let folder = data_dir.join("run");
         std::fs::create_dir_all(&folder).context("the run folder could not be made")?;
-        let ready = Ready { pid: std::process::id(), listen: *listening };
+        let ready = Ready { pid: std::process::id(), listen: *listening, api_tls };
         let text = serde_json::to_vec(&ready).context("ready.json could not be made")?;
         let part = folder.join("ready.json.part");
         std::fs::write(&part, text).context("ready.json could not be written")?;

@@ -1,12 +1,12 @@
 //! `weir run`: a hub in the foreground until SIGTERM, SIGINT or a fault that it cannot outlive.
 
 use crate::compose::{self, Settings};
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, Loaded};
 use crate::telemetry;
 use anyhow::{Context, Result};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 use weir_core::limits;
 use weir_hub::QueueDefaults;
 
@@ -17,12 +17,12 @@ const GRACE: Duration = Duration::from_secs(8);
 ///
 /// # Errors
 /// Says why the hub did not start.
-pub async fn run(config: &Config) -> Result<bool> {
-    let format = match config.log.format {
-        LogFormat::Text => telemetry::Format::Text,
-        LogFormat::Json => telemetry::Format::Json,
-    };
-    telemetry::start(format, &config.log.level)?;
+pub async fn run(loaded: &Loaded) -> Result<bool> {
+    let config = &loaded.config;
+    telemetry::start(config.log.format, &config.log.level)?;
+    for notice in &loaded.notices {
+        warn!("{notice}");
+    }
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
     let running = compose::start(settings(config)).await?;
