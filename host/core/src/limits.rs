@@ -142,3 +142,33 @@ pub const API_BODY_BYTES: usize = MIB;
 pub const JSON_DEPTH: usize = 64;
 /// Items in a page of a list.
 pub const PAGE_ITEMS: usize = 1_000;
+/// Open connections to the API: people, scripts and a scraper; each costs some 100 KiB at most.
+pub const API_CONNECTIONS: usize = 256;
+/// Head of a request to the API.
+pub const API_HEAD_BYTES: usize = 32 * KIB;
+/// Headers of a request to the API.
+pub const API_HEADERS: usize = 100;
+/// From the first byte to the end of a request's head.
+pub const API_HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// A body of which nothing comes for so long is given up, and so is an answer that nobody reads.
+pub const API_SILENCE: Duration = Duration::from_secs(10);
+/// A whole request.
+pub const API_REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// A whole upload of a component, its compilation included.
+pub const API_UPLOAD_LIMIT: Duration = Duration::from_secs(300);
+/// Components that are taken in at once: each is held in memory whole.
+pub const API_UPLOADS: usize = 2;
+/// Requests of one token in a second.
+pub const API_REQUESTS_PER_SECOND: u32 = 50;
+/// Requests of one token at once after a pause: a script that sets up a hub is not slowed down.
+pub const API_REQUEST_BURST: u32 = 200;
+/// Items in a page of messages: they have bodies.
+pub const PAGE_MESSAGES: usize = 100;
+/// Bytes of a message's body in a list.
+pub const PAGE_BODY_BYTES: usize = 4 * KIB;
+/// Tokens of the control plane.
+pub const TOKENS: usize = 1_000;
+/// Answers kept for repeated requests.
+pub const IDEMPOTENCY_KEYS: usize = 10_000;
+/// Operations kept.
+pub const OPERATIONS: usize = 200;

@@ -17,7 +17,7 @@ use weir_core::route::Sink;
 use weir_store::{EndpointId, QueueLimit, WhenFull};
 
 /// Name of the upstream's queue, as in IoT Edge.
-pub(crate) const UPSTREAM: &str = "iothub";
+pub const UPSTREAM: &str = "iothub";
 
 /// A running dispatcher.
 #[derive(Debug)]

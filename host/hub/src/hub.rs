@@ -5,13 +5,16 @@ use crate::authenticate::{Authenticator, Credentials, Proven, Records, Refusal, 
 use crate::clients::{ClientView, Clients, Leave, Seat};
 use crate::endpoints::Endpoints;
 use crate::explain::{Explanations, Fate, Footprint};
+use crate::idempotency::Idempotency;
 use crate::identities::{Identities, IdentityError};
 use crate::metrics::{EndpointLabel, Metrics, SenderLabel};
 use crate::module::Modules;
+use crate::operations::Operations;
 use crate::router::Routing;
 use crate::routes::{RouteError, Routes};
 use crate::session::Session;
 use crate::tasks::TaskGroup;
+use crate::tokens::Tokens;
 use crate::uplink::{Uplink, UplinkView};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -135,6 +138,9 @@ pub(crate) struct Inner {
     routes: Routes,
     modules: Modules,
     artifacts: Artifacts,
+    tokens: Tokens,
+    operations: Operations,
+    idempotency: Idempotency,
 }
 
 /// A running hub; cheap to clone.
@@ -178,8 +184,14 @@ impl Hub {
             routes: Routes::default(),
             modules: Modules::default(),
             artifacts: Artifacts::default(),
+            tokens: Tokens::default(),
+            operations: Operations::default(),
+            idempotency: Idempotency::default(),
         }));
         hub.0.identities.load(&hub).await?;
+        hub.0.tokens.load(&hub).await?;
+        hub.0.operations.load(&hub).await?;
+        hub.0.idempotency.load(&hub).await?;
         // Modules first: their inputs are then known as theirs when the routes open the queues.
         hub.0.modules.start_all(&hub).await?;
         hub.0.routes.load(&hub).await?;
@@ -346,6 +358,24 @@ impl Hub {
     #[must_use]
     pub fn artifacts(&self) -> &Artifacts {
         &self.0.artifacts
+    }
+
+    /// The control plane's tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    /// Work that outlives its request.
+    #[must_use]
+    pub fn operations(&self) -> &Operations {
+        &self.0.operations
+    }
+
+    /// Answers to repeated requests.
+    #[must_use]
+    pub fn idempotency(&self) -> &Idempotency {
+        &self.0.idempotency
     }
 
     /// The upstream.

@@ -15,23 +15,32 @@ mod clients;
 mod dispatch;
 mod endpoints;
 mod explain;
+mod gauges;
 mod hub;
+mod idempotency;
 mod identities;
 mod intake;
 mod metrics;
 mod module;
+mod operations;
+mod replay;
 mod router;
 mod routes;
+mod scope;
+mod service_policies;
 mod session;
 mod subscriptions;
 mod sync;
 pub mod tasks;
+mod tokens;
 mod uplink;
 
 pub use artifacts::{Artifact, ArtifactError, Artifacts, digest_of};
 pub use clients::{ClientView, Leave};
+pub use endpoints::UPSTREAM as UPSTREAM_QUEUE;
 pub use explain::{Explanation, Fate, FateView, MessageName, PlaceView};
 pub use hub::{Config, ConnectError, Hub, Parts, QueueDefaults, StartError};
+pub use idempotency::{Doing, Idempotency, KeptAnswer, Repeat};
 pub use identities::{Identities, IdentityError, IdentitySpec, Registered};
 pub use intake::{Intake, IntakeError, Publication};
 pub use metrics::Metrics;
@@ -39,7 +48,17 @@ pub use module::{
     CounterView, FaultView, Fortune, ModuleChange, ModuleError, ModuleView, Modules, Return, State,
     VersionRow,
 };
-pub use routes::{RouteError, RouteSpec, RouteView, Routes};
+pub use operations::{Operation, Operations, Progress};
+pub use replay::{ReplayError, Replayed};
+pub use routes::{RouteError, RouteSpec, RouteView, Routes, compile as compile_routes};
+pub use scope::{Area, Level, Scope, ScopeError};
+pub use service_policies::{SERVICE_POLICIES, ServicePolicyError};
 pub use session::Session;
 pub use subscriptions::{Subscription, SubscriptionError};
+pub use tokens::{Caller, NewToken, TokenError, TokenRecord, TokenRefusal, TokenView, Tokens};
 pub use uplink::UplinkView;
+// What the API shows of the store; it never sees the store's crate itself.
+pub use weir_store::{
+    Count, Damage, DeadLetter, DeadLetterId, EndpointId, EntryState, Error as StoreError, Expect,
+    Health, OpenReport, Peeked, QueueUsage, RouteNumber, Usage, WhenFull,
+};

@@ -11,6 +11,10 @@ use tokio::sync::watch;
 use weir_core::backoff::Backoff;
 use weir_core::limits;
 use weir_core::port::{Consumer, Link, Upstream};
+use weir_store::{Expect, Write, WriteError};
+
+const KIND: &str = "upstream";
+const PAUSED: &str = "paused";
 
 /// The upstream as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,6 +55,9 @@ impl Uplink {
     /// Starts delivery.
     pub(crate) async fn start(&self, hub: &Hub) -> Result<(), weir_store::Error> {
         let endpoint = hub.open_endpoint(&weir_core::route::Sink::Upstream).await?;
+        if hub.store().document(KIND, PAUSED).await?.is_some() {
+            self.pause(true);
+        }
         let Some(upstream) = self.upstream.clone() else { return Ok(()) };
         let reader = hub.store().reader(endpoint)?;
         let dispatcher = Dispatcher {
@@ -107,5 +114,22 @@ impl Uplink {
         };
         let (kind, target) = (upstream.kind(), upstream.target());
         UplinkView { kind, target, state, since, reason, waiting, waiting_bytes }
+    }
+}
+
+impl Hub {
+    /// As [`Hub::pause_uplink`], also over restarts.
+    ///
+    /// # Errors
+    /// When the store cannot be written; nothing has changed then.
+    pub async fn keep_uplink_paused(&self, paused: bool) -> Result<(), weir_store::Error> {
+        let body = paused.then(|| "true".to_owned());
+        let write = Write { kind: KIND, key: PAUSED.to_owned(), body, expect: Expect::Any };
+        match self.store().write(vec![write]).await {
+            Ok(_) | Err(WriteError::Mismatch { .. }) => {}
+            Err(WriteError::Store(cause)) => return Err(cause),
+        }
+        self.pause_uplink(paused);
+        Ok(())
     }
 }

@@ -7,6 +7,8 @@ use crate::pki::Pki;
 use crate::ready::{Listening, ReadyFile};
 use crate::tls::TlsServer;
 use anyhow::{Context, Result};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,7 +111,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     .context("the module runtime could not be started")?;
     let runtime: Arc<dyn ModuleRuntime> = Arc::new(runtime);
     let upstream =
-        weir_upstream::open(settings.upstream.clone(), clock.clone(), &settings.hostname)
+        weir_upstream::open(&settings.upstream, &clock, &settings.hostname)
             .context("the upstream could not be set up")?;
     let config = hub_config(&settings)?;
     let Opened { store, writer, report, start } = opened;
@@ -161,7 +163,12 @@ impl Running {
 fn hub_config(settings: &Settings) -> Result<weir_hub::Config> {
     let mut device_roots = Vec::new();
     for path in &settings.device_ca_files {
-        device_roots.extend(crate::pki::read_certificates(path)?);
+        for certificate in CertificateDer::pem_file_iter(path)
+            .with_context(|| format!("{} could not be read", path.display()))?
+        {
+            let certificate = certificate.with_context(|| format!("{} is no PEM", path.display()))?;
+            device_roots.push(certificate.to_vec());
+        }
     }
     Ok(weir_hub::Config {
         edge_device: settings.device_id.clone(),
@@ -231,7 +238,14 @@ async fn listen(
     }
     let api_tls = if settings.api_tls { Some(tls.config(&["http/1.1"])?) } else { None };
     crate::admin_token::ensure(hub, &settings.data_dir).await?;
-    weir_api::serve(listeners.api, hub.clone(), weir_api::Options { tls: api_tls });
+    let named = [
+        ("api", Some(listening.api)),
+        ("mqtt", listening.mqtt),
+        ("mqtt_plain", listening.mqtt_plain),
+    ];
+    let named = named.into_iter().filter_map(|(name, at)| Some((name.to_owned(), at?.to_string())));
+    let options = weir_api::Options { tls: api_tls, listeners: named.collect() };
+    weir_api::serve(listeners.api, hub.clone(), options);
     Ok(listening)
 }
 

@@ -22,20 +22,17 @@ use tokio::time::{Instant, interval, timeout};
 use weir_core::digest::Digest;
 use weir_core::id::{DeviceId, ModuleId};
 use weir_core::module::{Ceilings, ModuleSpec};
-use weir_hub::{Hub, IdentitySpec, MessageName, RouteSpec, digest_of};
-use weir_store::{Durability, Expect};
+use weir_hub::{Expect, Hub, IdentitySpec, MessageName, RouteSpec, digest_of};
+use weir_store::Durability;
 
-/// The demo's arguments.
-#[derive(Debug, Clone, clap::Args)]
-pub struct DemoArgs {
-    /// Folder for data; a temporary one when it is left out
-    #[arg(long)]
+/// What the demo is asked to do.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Folder for data; a temporary one when there is none.
     pub data_dir: Option<PathBuf>,
-    /// Port of the API; 0 takes a free one
-    #[arg(long, default_value_t = 8420)]
+    /// Port of the API; 0 takes a free one.
     pub port: u16,
-    /// End after so many seconds, having swapped, broken and cut by itself
-    #[arg(long)]
+    /// Seconds after which it ends, having swapped, broken and cut by itself.
     pub duration: Option<u64>,
 }
 
@@ -52,7 +49,7 @@ const GRACE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When the hub does not start or the demo's own parts fail.
-pub async fn run(args: DemoArgs) -> Result<bool> {
+pub async fn run(args: Wish) -> Result<bool> {
     let temporary = match &args.data_dir {
         Some(_) => None,
         None => Some(tempfile::tempdir().context("there is no temporary folder")?),
@@ -71,7 +68,7 @@ pub async fn run(args: DemoArgs) -> Result<bool> {
     Ok(kept)
 }
 
-async fn start(args: &DemoArgs, data_dir: PathBuf, out: &std::path::Path) -> Result<Running> {
+async fn start(args: &Wish, data_dir: PathBuf, out: &std::path::Path) -> Result<Running> {
     let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let settings = |port| -> Result<Settings> {
         Ok(Settings {
@@ -107,7 +104,7 @@ async fn provision(hub: &Hub) -> Result<()> {
         let identity = sensors::identity(sensor);
         hub.identities().put(hub, identity, IdentitySpec::default(), Expect::Any).await?;
     }
-    hub.modules().put(hub, &filter(), spec(digest_of(V1))?, None).await?;
+    hub.modules().put(hub, &filter(), spec(digest_of(V1))?, Expect::Any).await?;
     let routes = [
         (
             "to-filter",
@@ -258,7 +255,7 @@ impl Demo {
 
     async fn swap(&self, screen: &mut Screen, to: Digest, what: &str) -> Result<bool> {
         let begun = Instant::now();
-        match self.hub().modules().swap(self.hub(), &filter(), to, None).await {
+        match self.hub().modules().swap(self.hub(), &filter(), to, Expect::Any).await {
             Ok(change) => {
                 screen.say(&format!("{what}: {change:?} in {:.1} ms", millis(begun.elapsed())));
                 Ok(true)

@@ -18,6 +18,17 @@ pub struct Listening {
     pub mqtt_plain: Option<SocketAddr>,
 }
 
+impl Listening {
+    /// Names and addresses, for people.
+    #[must_use]
+    pub fn shown(&self) -> Vec<(String, String)> {
+        let all = [("api", Some(self.api)), ("mqtt", self.mqtt), ("mqtt_plain", self.mqtt_plain)];
+        all.into_iter()
+            .filter_map(|(name, address)| Some((name.to_owned(), address?.to_string())))
+            .collect()
+    }
+}
+
 /// What the file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {

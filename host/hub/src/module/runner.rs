@@ -124,7 +124,7 @@ impl Runner {
                 Event::Drain | Event::Control(None) => break,
                 Event::Control(Some(Control::Stop(done))) => {
                     self.finish().await;
-                    drop(done.send(()));
+                    done.send(()).ok();
                     return;
                 }
                 Event::Control(Some(control)) => self.control(control).await,
@@ -200,7 +200,7 @@ impl Runner {
                 Event::Drain | Event::Control(None) => return,
                 Event::Control(Some(Control::Stop(done))) => {
                     self.finish().await;
-                    drop(done.send(()));
+                    done.send(()).ok();
                     self.hub.tasks().stop().draining().await;
                     return;
                 }

@@ -210,7 +210,7 @@ impl Modules {
         hub: &Hub,
         name: &ModuleId,
         spec: ModuleSpec,
-        expected: Option<u64>,
+        expect: Expect,
     ) -> Result<ModuleChange, ModuleError> {
         let mut problems = spec.problems(hub.ceilings());
         problems.extend(hub.routes().problems_for(hub, name, &spec));
@@ -219,11 +219,15 @@ impl Modules {
         }
         let _one = self.changing.lock().await;
         let found = record::find(hub.store(), name.as_str()).await?;
-        if let Some(expected) = expected {
-            let present = found.as_ref().map(|(_, revision)| *revision);
-            if present != Some(expected) {
-                return Err(ModuleError::Mismatch { module: name.clone(), present });
-            }
+        let present = found.as_ref().map(|(_, revision)| *revision);
+        let as_expected = match expect {
+            Expect::Any => true,
+            Expect::Absent => present.is_none(),
+            Expect::Present => present.is_some(),
+            Expect::Revision(revision) => present == Some(revision),
+        };
+        if !as_expected {
+            return Err(ModuleError::Mismatch { module: name.clone(), present });
         }
         hub.artifacts().prepare(hub, &spec.component).await?;
         match found {
@@ -241,11 +245,11 @@ impl Modules {
         hub: &Hub,
         name: &ModuleId,
         component: Digest,
-        expected: Option<u64>,
+        expect: Expect,
     ) -> Result<ModuleChange, ModuleError> {
         let version = self.version_in_force(hub, name).await?;
         let spec = ModuleSpec { component, ..(*version.spec).clone() };
-        self.put(hub, name, spec, expected).await
+        self.put(hub, name, spec, expect).await
     }
 
     async fn version_in_force(&self, hub: &Hub, name: &ModuleId) -> Result<Version, ModuleError> {
@@ -316,13 +320,13 @@ impl Modules {
         &self,
         hub: &Hub,
         name: &ModuleId,
-        expected: Option<u64>,
+        expect: Expect,
     ) -> Result<(), ModuleError> {
         let _one = self.changing.lock().await;
         if record::find(hub.store(), name.as_str()).await?.is_none() {
             return Err(ModuleError::Unknown(name.clone()));
         }
-        let expect = expected.map_or(Expect::Present, Expect::Revision);
+        let expect = if expect == Expect::Any { Expect::Present } else { expect };
         record::delete(hub.store(), name.as_str(), expect)
             .await
             .map_err(|error| mismatch(name, error))?;
@@ -336,6 +340,12 @@ impl Modules {
         hub.store().delete_module_state(name.as_str()).await?;
         hub.serve_inputs(name).await;
         Ok(())
+    }
+
+    /// How many modules there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        lock(&self.running).len()
     }
 
     /// All modules, in order of names.

@@ -1,0 +1,57 @@
+//! `/api/v1`: one file for each resource, and the views they share.
+
+mod artifacts;
+mod clients;
+mod dead_letters;
+mod devices;
+mod explanations;
+mod identity;
+mod message;
+mod module_identities;
+mod module_spec;
+mod module_state;
+mod modules;
+mod operations;
+mod queues;
+mod route_tests;
+mod routes;
+mod service_policies;
+mod swaps;
+mod system;
+mod tokens;
+mod upstream;
+mod verdict;
+
+use crate::Api;
+use utoipa_axum::router::OpenApiRouter;
+use weir_core::clock::Timestamp;
+
+/// All operations below `/api/v1`.
+pub(crate) fn routes() -> OpenApiRouter<Api> {
+    [
+        system::routes(),
+        tokens::routes(),
+        devices::routes(),
+        module_identities::routes(),
+        service_policies::routes(),
+        clients::routes(),
+        modules::routes(),
+        swaps::routes(),
+        module_state::routes(),
+        artifacts::routes(),
+        routes::routes(),
+        route_tests::routes(),
+        explanations::routes(),
+        queues::routes(),
+        dead_letters::routes(),
+        upstream::routes(),
+        operations::routes(),
+    ]
+    .into_iter()
+    .fold(OpenApiRouter::new(), OpenApiRouter::merge)
+}
+
+/// RFC 3339 in UTC; none for a time that never comes.
+fn time(at: Timestamp) -> Option<String> {
+    (at != Timestamp::NEVER).then(|| at.to_string())
+}
