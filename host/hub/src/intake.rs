@@ -11,6 +11,7 @@
 use crate::Hub;
 use crate::explain::Footprint;
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -64,6 +65,10 @@ pub struct Intake {
     waiting: VecDeque<Waiting>,
     /// Messages in `waiting`.
     messages: usize,
+    /// Messages that are on disk and were not asked for yet.
+    done: usize,
+    /// What [`Intake::settled`] is to answer when these are given.
+    failed: Option<IntakeError>,
     /// The store refused a batch: those behind it come back too.
     broken: bool,
     /// When what came back is submitted again.
@@ -80,6 +85,8 @@ impl Intake {
             chain,
             waiting: VecDeque::new(),
             messages: 0,
+            done: 0,
+            failed: None,
             broken: false,
             again_at: None,
             no_room_since: None,
@@ -95,27 +102,47 @@ impl Intake {
     /// True while batches wait for their commit.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || self.done > 0 || self.failed.is_some()
     }
 
-    /// Stamps, routes and queues a batch. Waits only for room in the writer's channel. Not
-    /// cancel-safe: a head awaits it outside of `select!`.
+    /// Stamps, routes and queues a batch. Waits for room among all that waits for its commit and in
+    /// the writer's channel. Not cancel-safe: a head awaits it outside of `select!`. After a failure,
+    /// which [`Intake::settled`] tells, the batch is dropped.
     pub async fn submit(&mut self, batch: Vec<Publication>) {
         let messages = batch.len();
         let bytes: usize = batch.iter().map(|publication| publication.message.size_bytes()).sum();
-        let permit = self.hub.intake_permit(bytes).await;
+        let Some(permit) = self.room(bytes).await else { return };
         let (appends, reliable) = self.route(batch);
-        let receipt = match appends.is_empty() {
-            true => None,
+        // Behind what came back from the store nothing may overtake: it is submitted with that.
+        let stays = self.broken || self.again_at.is_some();
+        let (receipt, rest) = match stays || appends.is_empty() {
+            true => (None, appends),
             // A closed store: the receipt of an empty batch would lie, so the batch waits for ever.
             false => match self.hub.store().slot().await {
-                Ok(slot) => Some(slot.append(appends, &self.chain)),
+                Ok(slot) => (Some(slot.append(appends, &self.chain)), Vec::new()),
                 Err(_) => return std::future::pending().await,
             },
         };
         self.messages += messages;
-        let rest = Vec::new();
         self.waiting.push_back(Waiting { messages, receipt, rest, reliable, _bytes: permit });
+    }
+
+    /// Room for so many bytes; none when this sender has failed. What fills it may be this sender's
+    /// own messages, so they are settled meanwhile: nobody else would.
+    async fn room(&mut self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let hub = self.hub.clone();
+        let mut permit = pin!(hub.intake_permit(bytes));
+        while self.failed.is_none() {
+            tokio::select! {
+                biased;
+                permit = &mut permit => return Some(permit),
+                settled = self.settle_oldest() => match settled {
+                    Ok(messages) => self.done += messages,
+                    Err(error) => self.failed = Some(error),
+                },
+            }
+        }
+        None
     }
 
     fn route(&self, batch: Vec<Publication>) -> (Vec<Append>, Vec<bool>) {
@@ -159,6 +186,16 @@ impl Intake {
     /// # Errors
     /// [`IntakeError::NoRoom`]: the connection is to be closed without acknowledging.
     pub async fn settled(&mut self) -> Result<usize, IntakeError> {
+        if self.done > 0 {
+            return Ok(std::mem::take(&mut self.done));
+        }
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.settle_oldest().await,
+        }
+    }
+
+    async fn settle_oldest(&mut self) -> Result<usize, IntakeError> {
         loop {
             if self.broken {
                 self.collect().await;
