@@ -12,7 +12,7 @@ mod files;
 mod header;
 mod load;
 mod salvage;
-mod schema;
+pub(crate) mod schema;
 
 pub(crate) use files::Files;
 
@@ -32,6 +32,10 @@ use sqlx::{ConnectOptions, Connection, Executor, Row};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use weir_core::limits;
+
+/// For the test that prepares every statement.
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[&str] = &[load::CURSORS, load::OWED, load::ENDPOINTS, load::ROUTES];
 
 /// A file that is believed.
 #[derive(Debug)]
