@@ -13,6 +13,8 @@ mod error;
 mod look;
 mod message;
 mod open;
+#[cfg(test)]
+mod plans;
 mod queue;
 mod read;
 mod reader;

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Notify, watch};
 use weir_core::clock::Clock;
-use weir_core::limits;
 use weir_core::record::Record;
 
 const NO_PANIC: &str = "no code panics while it holds the lock";
@@ -157,7 +156,7 @@ impl Shared {
     /// Reads the next entries of a lane into its window. Does nothing when there is no need.
     pub(crate) async fn load_lane(&self, queue: &Queue, priority: u32) {
         loop {
-            let (from, upto, expected, epoch) = {
+            let (from, upto, expected, epoch, room) = {
                 let mut index = queue.lock();
                 let epoch = index.epoch;
                 let paused = index.loads_paused;
@@ -166,9 +165,9 @@ impl Shared {
                     return;
                 }
                 if paused {
-                    (None, 0, 0, epoch)
+                    (None, 0, 0, epoch, 0)
                 } else {
-                    (Some(lane.load_from), lane.last, lane.unloaded, epoch)
+                    (Some(lane.load_from), lane.last, lane.unloaded, epoch, lane.room)
                 }
             };
             let Some(from) = from else {
@@ -181,7 +180,7 @@ impl Shared {
             let read = self
                 .readers
                 .with("read a queue", async |connection| {
-                    read::lane(connection, lane, limits::LANE_ENTRIES, seed).await
+                    read::lane(connection, lane, room, seed).await
                 })
                 .await;
             match read {

@@ -163,6 +163,15 @@ impl Store {
         }
     }
 
+    /// Sets how many entries of each of a queue's lanes are known in memory, instead of
+    /// [`weir_core::limits::LANE_ENTRIES`], so that a test reaches the disk with few messages.
+    #[doc(hidden)]
+    pub fn set_window(&self, endpoint: EndpointId, entries: usize) {
+        if let Some(queue) = self.shared.queue(endpoint) {
+            queue.lock().set_window(entries);
+        }
+    }
+
     /// Stores a batch and resolves after its commit. Waits for a place at the writer; a batch
     /// whose future is dropped before that is not stored, one that is dropped later may be.
     pub fn append(&self, batch: Vec<Append>) -> impl Future<Output = Appended> + Send + use<> {

@@ -20,6 +20,8 @@ use weir_core::clock::Timestamp;
 pub(super) enum Fault {
     /// It contradicts itself.
     Damaged(String),
+    /// It is sound, but not the one that was written last: what is missing cannot be counted.
+    Exchanged(&'static str),
     /// A statement failed; the caller decides what that says.
     Database(sqlx::Error),
 }

@@ -12,7 +12,7 @@ mod files;
 mod header;
 mod load;
 mod salvage;
-mod schema;
+pub(crate) mod schema;
 
 pub(crate) use files::Files;
 
@@ -32,6 +32,10 @@ use sqlx::{ConnectOptions, Connection, Executor, Row};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use weir_core::limits;
+
+/// For the test that prepares every statement.
+#[cfg(test)]
+pub(crate) const STATEMENTS: &[&str] = &[load::CURSORS, load::OWED, load::ENDPOINTS, load::ROUTES];
 
 /// A file that is believed.
 #[derive(Debug)]
@@ -56,9 +60,9 @@ pub(crate) async fn open(options: Options) -> Result<Opened, Error> {
             files.begin()?;
             (reopen(&files, &options).await?, true, None)
         }
-        Verdict::Damaged(what) => {
+        Verdict::Damaged { what, countable } => {
             tracing::error!(what, "the store is damaged, what can be read is taken over");
-            let damage = save(&files, &options, note, what).await?;
+            let damage = save(&files, &options, note, what, countable).await?;
             tracing::error!(
                 quarantined = damage.quarantined,
                 salvaged = damage.salvaged_messages,
@@ -80,34 +84,49 @@ pub(crate) async fn open(options: Options) -> Result<Opened, Error> {
 enum Verdict {
     Absent,
     Sound(Box<Sound>),
-    Damaged(String),
+    Damaged {
+        what: String,
+        /// What is missing can be told by what is there.
+        countable: bool,
+    },
+}
+
+/// Something is missing, and nobody knows how much.
+fn exchanged(what: &str) -> Verdict {
+    Verdict::Damaged { what: what.to_owned(), countable: false }
+}
+
+/// Parts of the file are bad.
+fn damaged(what: impl Into<String>) -> Verdict {
+    Verdict::Damaged { what: what.into(), countable: true }
 }
 
 async fn examine(files: &Files, options: &Options, note: Option<Note>) -> Result<Verdict, Error> {
     let look = header::look(&files.database(), &files.log());
     match look.map_err(Error::directory("read the database"))? {
         Look::Absent if note.is_some_and(|note| note.starts > 0) => {
-            Ok(Verdict::Damaged("the database is gone".to_owned()))
+            Ok(exchanged("the database is gone"))
         }
         Look::Absent => Ok(Verdict::Absent),
-        Look::Damaged(what) => Ok(Verdict::Damaged(what.to_owned())),
+        Look::Damaged(what) => Ok(exchanged(what)),
         // A bit that flipped looks like another schema; the note knows better.
         Look::Store(schema) if note.is_some_and(|note| note.schema < schema) => {
-            Ok(Verdict::Damaged("the schema is not the one that was written".to_owned()))
+            Ok(damaged("the schema is not the one that was written"))
         }
         Look::Store(found) if found > schema::newest() => {
             Err(Error::NewerSchema { found, known: schema::newest() })
         }
         Look::Store(schema) => match believe(files, options, note, schema).await {
             Ok(sound) => Ok(Verdict::Sound(Box::new(sound))),
-            Err(Fault::Damaged(what)) => Ok(Verdict::Damaged(what)),
+            Err(Fault::Damaged(what)) => Ok(damaged(what)),
+            Err(Fault::Exchanged(what)) => Ok(exchanged(what)),
             Err(Fault::Database(error)) => match sqlite::failure(&error) {
-                Failure::Damaged => Ok(Verdict::Damaged("SQLite cannot read it".to_owned())),
+                Failure::Damaged => Ok(damaged("SQLite cannot read it")),
                 Failure::Other if matches!(error, sqlx::Error::Database(_)) => {
-                    Ok(Verdict::Damaged("a table is not as it should be".to_owned()))
+                    Ok(damaged("a table is not as it should be"))
                 }
                 Failure::Other if sqlite::is_of_the_statement(&error) => {
-                    Ok(Verdict::Damaged("a row is not as it should be".to_owned()))
+                    Ok(damaged("a row is not as it should be"))
                 }
                 Failure::Full | Failure::ReadOnly | Failure::Disk | Failure::Other => {
                     Err(Error::database("open")(error))
@@ -146,10 +165,10 @@ async fn believe_open(
 ) -> Result<(Seed, u32, Loaded, bool), Fault> {
     let (seed, starts) = identity(connection).await?;
     if note.is_some_and(|note| note.seed != seed.0) {
-        return Err(load::damaged("the file belongs to another store"));
+        return Err(Fault::Exchanged("the file belongs to another store"));
     }
     if note.is_some_and(|note| note.starts > starts) {
-        return Err(load::damaged("the file is an older one"));
+        return Err(Fault::Exchanged("the file is an older one"));
     }
     let checked_whole = check::check(connection, seed, &options.clock).await?;
     let loaded = load::load(connection, seed).await?;
@@ -202,6 +221,7 @@ async fn save(
     options: &Options,
     note: Option<Note>,
     what: String,
+    countable: bool,
 ) -> Result<Damage, Error> {
     let mut salvage = salvage::Salvage::begin(&files.database(), note, &options.clock).await;
     let seed = salvage.seed.map_or_else(|| fastrand::u32(..), |seed| seed.0);
@@ -213,7 +233,7 @@ async fn save(
         quarantined,
         what,
         salvaged_messages: outcome.messages,
-        lost_messages: match outcome.all_counted {
+        lost_messages: match countable && outcome.all_counted {
             true => Count::Known(outcome.lost),
             false => Count::AtLeast(outcome.lost),
         },
@@ -227,6 +247,7 @@ async fn reopen(files: &Files, options: &Options) -> Result<Sound, Error> {
     match believe(files, options, None, schema::newest()).await {
         Ok(sound) => Ok(sound),
         Err(Fault::Database(cause)) => Err(Error::database("open")(cause)),
+        Err(Fault::Exchanged(_)) => unreachable!("there is no note to contradict"),
         Err(Fault::Damaged(what)) => {
             tracing::error!(what, "the new database is not as it was written");
             Err(Error::Damaged { what: "the new database is not as it was written" })

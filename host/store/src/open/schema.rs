@@ -16,7 +16,7 @@ pub(super) fn newest() -> u32 {
 }
 
 /// Brings a file of schema `from` up to date.
-pub(super) async fn migrate(
+pub(crate) async fn migrate(
     connection: &mut SqliteConnection,
     from: u32,
 ) -> Result<(), sqlx::Error> {

@@ -3,7 +3,6 @@
 use crate::message::RouteNumber;
 use std::collections::VecDeque;
 use weir_core::clock::Timestamp;
-use weir_core::limits;
 
 /// An entry that waits for its first delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +15,7 @@ pub(crate) struct Waiting {
 }
 
 /// See the module. The window is the front of the lane; behind it are `unloaded` entries on disk only.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lane {
     /// As it stands in the file: what lies before it and has no row in `owed` is settled.
     pub(crate) cursor: u64,
@@ -27,13 +26,30 @@ pub(crate) struct Lane {
     pub(crate) load_from: u64,
     /// Sequence of the last committed entry: the file may already have later ones.
     pub(crate) last: u64,
+    /// Most entries in the window.
+    pub(crate) room: usize,
 }
 
 impl Lane {
+    pub(super) fn new(room: usize) -> Self {
+        let window = VecDeque::new();
+        Self { cursor: 0, window, unloaded: 0, load_from: 0, last: 0, room }
+    }
+
+    /// Sets the most entries in the window; what is over is on disk only.
+    pub(crate) fn set_room(&mut self, room: usize) {
+        self.room = room;
+        if self.window.len() > room {
+            let over = self.window.split_off(room);
+            self.unloaded += over.len() as u64;
+            self.load_from = over[0].sequence;
+        }
+    }
+
     /// Adds a committed entry, in memory while there is room and nothing is on disk only.
     pub(crate) fn push(&mut self, waiting: Waiting) {
         self.last = waiting.sequence;
-        if self.unloaded == 0 && self.window.len() < limits::LANE_ENTRIES {
+        if self.unloaded == 0 && self.window.len() < self.room {
             self.window.push_back(waiting);
         } else {
             self.push_unloaded(waiting.sequence);

@@ -25,6 +25,7 @@ use std::sync::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use weir_core::clock::Timestamp;
 use weir_core::id::Identity;
+use weir_core::limits;
 
 /// One endpoint's queue.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ pub(crate) struct Gone {
 }
 
 /// The state under the lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Index {
     pub(crate) limit: QueueLimit,
     pub(crate) bytes: u64,
@@ -88,6 +89,35 @@ pub(crate) struct Index {
     pub(crate) loads_paused: bool,
     /// Changes with every such change.
     pub(crate) epoch: u64,
+    window: usize,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            limit: QueueLimit::default(),
+            bytes: 0,
+            messages: 0,
+            lanes: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            due: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            retrying: BTreeSet::new(),
+            parked: BTreeSet::new(),
+            held: 0,
+            in_flight: 0,
+            pinned_bytes: 0,
+            expired: BTreeMap::new(),
+            dropped: 0,
+            damaged: 0,
+            gone: Vec::new(),
+            readers: 0,
+            has_reader: false,
+            loads_paused: false,
+            epoch: 0,
+            window: limits::LANE_ENTRIES,
+        }
+    }
 }
 
 /// What [`Index::choose`] found.
@@ -133,7 +163,7 @@ impl Index {
         max_bytes: usize,
     ) -> Choice {
         self.wake_timers(now);
-        let full = self.owed.len() as u64 - self.in_flight >= weir_core::limits::MAX_OWED as u64;
+        let full = self.owed.len() as u64 - self.in_flight >= limits::MAX_OWED as u64;
         let priorities: Vec<u32> = self.lanes.keys().copied().collect();
         for priority in priorities {
             let mut batch = Vec::new();
@@ -290,12 +320,21 @@ impl Index {
     /// Takes a committed entry in.
     pub(crate) fn push(&mut self, priority: u32, waiting: Waiting) {
         self.messages += 1;
-        self.lanes.entry(priority).or_default().push(waiting);
+        self.lane(priority).push(waiting);
     }
 
     /// The lane, made if there is none.
     pub(crate) fn lane(&mut self, priority: u32) -> &mut Lane {
-        self.lanes.entry(priority).or_default()
+        let room = self.window;
+        self.lanes.entry(priority).or_insert_with(|| Lane::new(room))
+    }
+
+    /// Sets how many entries of a lane are known in memory.
+    pub(crate) fn set_window(&mut self, entries: usize) {
+        self.window = entries;
+        for lane in self.lanes.values_mut() {
+            lane.set_room(entries);
+        }
     }
 
     /// True when the entry has not left.

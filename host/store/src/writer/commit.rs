@@ -63,8 +63,9 @@ impl Writer {
             }
             Err(cause) => {
                 let error = Arc::new(Error::database("commit")(cause));
+                self.begin_outage(&error);
                 self.group_failed(group, &error);
-                self.failed(&error).await
+                self.leave_connection().await
             }
         }
     }

@@ -15,7 +15,7 @@ mod outage;
 mod plan;
 mod purge;
 pub(crate) mod reserve;
-mod script;
+pub(crate) mod script;
 pub(crate) mod segments;
 mod tidy;
 
@@ -280,9 +280,9 @@ impl Writer {
                         config.done(Err(Error::database("change its settings")(cause)));
                     }
                     Err(cause) => {
-                        let error = Arc::new(Error::database("change its settings")(cause));
-                        config.done(Err(Error::Unavailable { reason: outage::reason(&error) }));
-                        return self.failed(&error).await;
+                        self.begin_outage(&Error::database("change its settings")(cause));
+                        config.done(Err(self.outage_copy()));
+                        return self.leave_connection().await;
                     }
                 }
             }

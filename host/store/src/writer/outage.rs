@@ -21,7 +21,7 @@ pub(super) struct Outage {
 }
 
 /// The cause in words.
-pub(super) fn reason(error: &Error) -> String {
+fn reason(error: &Error) -> String {
     match error {
         Error::Database { cause, .. } => match failure(cause) {
             Failure::Full => "the disk is full".to_owned(),
@@ -34,32 +34,45 @@ pub(super) fn reason(error: &Error) -> String {
     }
 }
 
+fn failure_of(error: &Error) -> Failure {
+    match error {
+        Error::Database { cause, .. } => failure(cause),
+        _ => Failure::Other,
+    }
+}
+
 impl Writer {
-    /// A transaction failed and was undone in memory.
-    ///
-    /// # Errors
-    /// When the file is damaged: trying again would not help.
-    pub(super) async fn failed(&mut self, error: &Arc<Error>) -> Result<(), Error> {
-        let kind = match error.as_ref() {
-            Error::Database { cause, .. } => failure(cause),
-            _ => Failure::Other,
-        };
+    /// A transaction failed: from now on the store says so. Comes before anyone is answered.
+    pub(super) fn begin_outage(&mut self, error: &Error) {
+        let failure = failure_of(error);
         let reason = reason(error);
-        self.database.close(false).await;
-        if kind == Failure::Damaged {
-            error!(%reason, "the store ends; the next start salvages what is there");
-            self.shared.set_unwritable(&reason);
-            return Err(Error::Damaged { what: "a transaction met it" });
-        }
-        if kind == Failure::Full {
+        if failure == Failure::Full {
             self.reserve.give_up();
         }
         if self.outage.is_none() {
             warn!(%reason, "the store cannot be written, nothing is acknowledged");
             self.shared.set_unwritable(&reason);
         }
-        self.outage = Some(Outage { failure: kind, reason });
-        Ok(())
+        self.outage = Some(Outage { failure, reason });
+    }
+
+    /// The transaction was undone in memory and everyone was answered: gives the connection up.
+    ///
+    /// # Errors
+    /// When the file is damaged: trying again would not help.
+    pub(super) async fn leave_connection(&mut self) -> Result<(), Error> {
+        self.database.close(false).await;
+        match self.outage.as_ref().map(|outage| outage.failure) {
+            Some(Failure::Damaged) => {
+                error!(
+                    "the store ends, its file is damaged; the next start salvages what is there"
+                );
+                Err(Error::Damaged { what: "a transaction met it" })
+            }
+            Some(Failure::Full | Failure::ReadOnly | Failure::Disk | Failure::Other) | None => {
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn outage_error(&self) -> Arc<Error> {

@@ -13,6 +13,7 @@ use crate::message::{
 use crate::queue::lane::Waiting;
 use crate::queue::owed::State;
 use crate::queue::{Index, Queue, cost};
+use crate::segment::body::PAGE_BYTES;
 use crate::shared::Shared;
 use crate::view::WhenFull;
 use std::sync::Arc;
@@ -33,6 +34,9 @@ enum Refusal {
 impl Writer {
     /// Plans a batch. A job that comes back waits for the group's commit.
     pub(super) async fn plan_append(&mut self, group: &mut Group, job: AppendJob) -> Option<Job> {
+        if self.must_wait(group, &job) {
+            return Some(Job::Append(job));
+        }
         self.builder.begin(job.encoded.bytes.len());
         let first = self.next_sequence;
         let (mut accepted, mut refused) = (0, None);
@@ -47,7 +51,7 @@ impl Writer {
                 Err(Refusal::Load(queue, priority)) => {
                     self.shared.load_lane(&queue, priority).await;
                 }
-                Err(Refusal::AfterCommit) if accepted == 0 => return Some(Job::Append(job)),
+                // The batch alone is more than the queue may hold.
                 Err(Refusal::AfterCommit) => {
                     refused = append.targets.first().map(|t| Why::Full { endpoint: t.endpoint });
                     break;
@@ -70,6 +74,19 @@ impl Writer {
             group.appends.push(part);
         }
         None
+    }
+
+    /// True when room for the batch is to be made by dropping what this group brings: commit first.
+    fn must_wait(&self, group: &Group, job: &AppendJob) -> bool {
+        let most = job.encoded.bytes.len() as u64 + cost(0) * job.batch.len() as u64;
+        group.parts.iter().filter(|part| part.admitted > 0).any(|part| {
+            let index = part.queue.lock();
+            let QueueLimits { max, drop_oldest } = QueueLimits::of(&index);
+            let targets = job.batch.iter().flat_map(|append| &append.targets);
+            drop_oldest
+                && index.pinned_bytes + part.admitted + most > max
+                && targets.map(|target| target.endpoint).any(|id| id == part.queue.id)
+        })
     }
 
     /// Plans a change. A job that comes back waits for the group's commit.
@@ -166,7 +183,8 @@ impl Writer {
     }
 
     fn check_store(&self, bytes: u64) -> Result<(), Refusal> {
-        match self.used_bytes() + bytes > self.shared.max_bytes {
+        // The last slot may be a new one.
+        match self.used_bytes() + bytes + PAGE_BYTES > self.shared.max_bytes {
             true => Err(Refusal::Why(Why::StoreFull)),
             false => Ok(()),
         }
@@ -181,12 +199,21 @@ impl Writer {
         // First whoever may refuse, so that nothing is dropped for a message that does not come.
         for (target, need) in needs {
             let at = self.part(group, target.endpoint)?;
+            let admitted = group.parts[at].admitted;
             let index = group.parts[at].queue.lock();
             let Some(max) = index.limit.max_bytes else { continue };
-            let hopeless = *need > max && index.limit.when_full == WhenFull::DropOldest;
-            let over = index.bytes + need > max && index.limit.when_full == WhenFull::Reject;
-            if hopeless || (over && index.bytes + need > max + credit(&index, target, freed)) {
-                return Err(Refusal::Why(Why::Full { endpoint: target.endpoint }));
+            let full = Refusal::Why(Why::Full { endpoint: target.endpoint });
+            match index.limit.when_full {
+                WhenFull::Reject if index.bytes + need > max => {
+                    if index.bytes + need > max + credit(&index, target, freed) {
+                        return Err(full);
+                    }
+                }
+                // Dropping everything that can be dropped would not be enough.
+                WhenFull::DropOldest if index.pinned_bytes + admitted + need > max => {
+                    return Err(if admitted == 0 { full } else { Refusal::AfterCommit });
+                }
+                WhenFull::Reject | WhenFull::DropOldest => {}
             }
         }
         for (target, need) in needs {
@@ -216,13 +243,6 @@ impl Writer {
         let QueueLimits { max, drop_oldest } = QueueLimits::of(&index);
         if !drop_oldest || index.bytes + need <= max {
             return Ok(());
-        }
-        if index.pinned_bytes + part.admitted + need > max {
-            // Dropping everything else would not be enough.
-            return Err(match part.admitted {
-                0 => Refusal::Why(Why::Full { endpoint: queue.id }),
-                _ => Refusal::AfterCommit,
-            });
         }
         let priorities: Vec<u32> = index.lanes.keys().rev().copied().collect();
         for priority in priorities {

@@ -17,7 +17,7 @@ const ROWS: usize = 64;
 
 /// A statement over a list of rows.
 #[derive(Debug)]
-pub(super) struct List {
+pub(crate) struct List {
     /// Up to the list.
     pub(super) before: &'static str,
     /// One row of the list.
@@ -91,7 +91,7 @@ pub(super) const DELETE_STATE: List = List {
 };
 /// Every list, for the test that looks at the plans.
 #[cfg(test)]
-pub(super) const LISTS: [&List; 10] = [
+pub(crate) const LISTS: [&List; 10] = [
     &PUT_SLOTS,
     &PUT_SEGMENTS,
     &DELETE_SEGMENTS,
@@ -119,7 +119,7 @@ impl List {
 
     /// The statement for two rows.
     #[cfg(test)]
-    pub(super) fn sample(&self) -> String {
+    pub(crate) fn sample(&self) -> String {
         let mut sql = String::new();
         self.write(2, &mut sql);
         sql

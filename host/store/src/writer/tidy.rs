@@ -44,7 +44,8 @@ impl Writer {
             Ok(()) => Ok(()),
             Err(cause) => {
                 self.segments.roll_back();
-                self.failed(&Arc::new(Error::database("tidy up")(cause))).await
+                self.begin_outage(&Error::database("tidy up")(cause));
+                self.leave_connection().await
             }
         }
     }
@@ -85,8 +86,8 @@ impl Writer {
                 Ok(())
             }
             Err(cause) => {
-                let error = Arc::new(Error::Unavailable { reason: cause.to_string() });
-                self.group_failed(group, &error);
+                // Nobody waits for this group.
+                self.group_failed(group, &Arc::new(Error::Closed));
                 Err(cause)
             }
         }
