@@ -78,7 +78,7 @@ fn a_poison_message_is_set_aside_and_the_others_go_through() {
     hub.identity("pump-1", None);
     hub.identity(EDGE, Some("receiver"));
     let spec = json!({"inputs": ["in"], "outputs": ["out"], "properties": ["*"],
-        "settings": {"behaviour": "trap-on-property"}, "errors": {"retry": {"max-attempts": 2}}});
+        "settings": {"fault": "trap", "when": "marked"}, "errors": {"retry": {"max-attempts": 2}}});
     hub.module("filter", "broken.wasm", &spec);
     hub.route("in", TO_FILTER);
     hub.route(

@@ -109,7 +109,7 @@ fn a_component_that_does_not_start_leaves_the_old_version_at_work() {
     hub.module("filter", "demo_v1.wasm", &spec);
     let begun = now();
     let refusing = json!({"type": "wasm", "component": hub.artifact("broken.wasm"), "inputs": ["in"],
-        "outputs": ["out"], "settings": {"behaviour": "trap-in-init"}});
+        "outputs": ["out"], "settings": {"fault": "trap", "when": "init"}});
     let (status, problem) = hub.rest("PUT", "/modules/filter", Some(&refusing));
     assert_eq!((status, problem["code"].as_str()), (409, Some("swap-failed")), "{problem}");
     assert!(begun.elapsed() < PATIENCE);
