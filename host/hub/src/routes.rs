@@ -323,7 +323,7 @@ async fn stored(hub: &Hub) -> Result<Specs, weir_store::Error> {
 ///
 /// # Errors
 /// The first route that cannot be used.
-pub(crate) fn compile(specs: &BTreeMap<RouteName, RouteSpec>) -> Result<RouteTable, RouteError> {
+pub fn compile(specs: &BTreeMap<RouteName, RouteSpec>) -> Result<RouteTable, RouteError> {
     if specs.len() > limits::ROUTES {
         return Err(RouteError::TooMany);
     }
