@@ -1,9 +1,10 @@
 //! Messages a second into a broker and into a file, beside the bare cost of the same bytes.
 //!
 //! `cargo bench -p weir-upstream --bench upstream`. Two batches of 256 are under way, as in the hub.
-//! The file's floor is write and fdatasync of the same bytes in the same pieces, in the same folder;
+//! The file's floor is write, and with fsync fdatasync, of the same bytes in the same pieces, in the same folder;
 //! the broker's floor is a loop without a session: the same packets, encoded beforehand, with the
-//! same window, against the same broker in this process. The best of three rounds counts.
+//! same window, against the same broker: one in this process, and Mosquitto where it is installed
+//! (without a subscriber). The best of three rounds counts.
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop on a fault of its own")]
 #![expect(clippy::print_stdout, reason = "its result")]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
@@ -12,12 +13,13 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use support::broker::Broker;
+use support::mosquitto::Mosquitto;
 use support::{accepted, deliveries, numbered, run};
 use weir_core::port::Batch;
 use weir_mqtt_codec::{Connect, Delivery, Limits, Packet, PacketId, Publish, Text, decode};
@@ -34,16 +36,27 @@ fn main() {
             ("envelope", PropertyForm::Envelope),
             ("none", PropertyForm::None),
         ] {
-            let rate = best(|| mqtt(bytes, form, 200_000));
-            let floor = best(|| mqtt_floor(bytes, 200_000));
+            let broker = Broker::start();
+            broker.behave(|behaviour| behaviour.only_counts = true);
+            let rate = best(|| mqtt(broker.address, bytes, form, 200_000));
+            let floor = best(|| mqtt_floor(broker.address, bytes, 200_000));
             print(&format!("mqtt, properties = {name}, {bytes} B"), rate, floor);
+        }
+    }
+    if let Some(mosquitto) = Mosquitto::start("") {
+        for bytes in [100, 1024] {
+            let form = PropertyForm::Topic;
+            let rate = best(|| mqtt(mosquitto.address, bytes, form, 100_000));
+            let floor = best(|| mqtt_floor(mosquitto.address, bytes, 100_000));
+            print(&format!("mqtt into Mosquitto, {bytes} B"), rate, floor);
         }
     }
     for bytes in [100, 1024] {
         let rate = best(|| file(bytes, Fsync::Always, 50_000));
-        let floor = best(|| file_floor(bytes, 50_000));
+        let floor = best(|| file_floor(bytes, true, 50_000));
         print(&format!("file, fsync = always, {bytes} B"), rate, floor);
         let rate = best(|| file(bytes, Fsync::Never, 200_000));
+        let floor = best(|| file_floor(bytes, false, 200_000));
         print(&format!("file, fsync = never, {bytes} B"), rate, floor);
     }
 }
@@ -89,21 +102,15 @@ fn delivered(config: &Config, bytes: usize, messages: u64) -> f64 {
     })
 }
 
-fn mqtt(bytes: usize, properties: PropertyForm, messages: u64) -> f64 {
-    let broker = Broker::start();
-    broker.behave(|behaviour| behaviour.only_counts = true);
-    let mut config = MqttConfig::new(broker.address.to_string());
+fn mqtt(address: SocketAddr, bytes: usize, properties: PropertyForm, messages: u64) -> f64 {
+    let mut config = MqttConfig::new(address.to_string());
     config.properties = properties;
     config.window = WINDOW;
-    let rate = delivered(&Config::Mqtt(Box::new(config)), bytes, messages);
-    assert_eq!(broker.records.lock().unwrap().count, messages + 1);
-    rate
+    delivered(&Config::Mqtt(Box::new(config)), bytes, messages)
 }
 
-fn mqtt_floor(bytes: usize, messages: u64) -> f64 {
-    let broker = Broker::start();
-    broker.behave(|behaviour| behaviour.only_counts = true);
-    let mut stream = TcpStream::connect(broker.address).unwrap();
+fn mqtt_floor(address: SocketAddr, bytes: usize, messages: u64) -> f64 {
+    let mut stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
     let connect = Connect {
         client_id: Text::default(),
@@ -155,7 +162,7 @@ fn file(bytes: usize, fsync: Fsync, messages: u64) -> f64 {
 }
 
 /// Lines as the upstream writes them, in pieces of one batch.
-fn file_floor(bytes: usize, messages: u64) -> f64 {
+fn file_floor(bytes: usize, sync: bool, messages: u64) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let sample = folder.path().join("sample");
@@ -168,7 +175,9 @@ fn file_floor(bytes: usize, messages: u64) -> f64 {
     let started = Instant::now();
     for _ in 0..messages.div_ceil(BATCH) {
         file.write_all(&piece).unwrap();
-        rustix::fs::fdatasync(file.as_fd()).unwrap();
+        if sync {
+            rustix::fs::fdatasync(file.as_fd()).unwrap();
+        }
     }
     rate(messages, started.elapsed())
 }

@@ -9,7 +9,9 @@
 //! * a failure that its caller has not read yet is *unseen*; as long as there is one, every new batch
 //!   fails at once.
 //!
-//! So nothing is taken between a failure and the moment at which the caller knows of it.
+//! So nothing is taken between a failure and the moment at which the caller knows of it. A future
+//! that is dropped counts as a failure, before its batch is seen to be given up: callers drop several
+//! futures one after the other, and the second batch must not go on without the first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -23,7 +25,7 @@ use weir_core::port::{Answer, Batch, BoxFuture, Delivery, Fault, Outcome};
 /// How long a batch waits for `run` to begin; a hub that starts or stops needs no longer.
 const RUN_LIMIT: Duration = Duration::from_secs(5);
 
-const EARLIER_FAILED: &str = "an earlier batch failed";
+pub(crate) const EARLIER_FAILED: &str = "an earlier batch failed";
 const STOPPED: &str = "the upstream's task has stopped";
 const NOT_RUNNING: &str = "the upstream's task is not running";
 const TOO_MANY: &str = "too many batches are under way";
@@ -71,6 +73,22 @@ struct Failure {
     _unseen: Unseen,
 }
 
+/// An answer that is waited for.
+struct Pending<'a> {
+    gate: &'a Gate,
+    answer: oneshot::Receiver<Result<Answer, Failure>>,
+    is_over: bool,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        // This runs before the receiver is dropped, which is what others see of it.
+        if !self.is_over {
+            self.gate.generation.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
 /// Counts a failure until its caller has read it or given up.
 #[derive(Debug)]
 struct Unseen(Arc<Gate>);
@@ -97,7 +115,7 @@ impl Intake {
             return Box::pin(async { Ok(Answer::default()) });
         }
         let answer = self.enqueue(batch);
-        Box::pin(self.wait(answer))
+        Box::pin(self.wait(Pending { gate: &self.gate, answer, is_over: false }))
     }
 
     fn enqueue(&self, batch: Batch) -> oneshot::Receiver<Result<Answer, Failure>> {
@@ -118,14 +136,13 @@ impl Intake {
         answer
     }
 
-    async fn wait(
-        &self,
-        mut answer: oneshot::Receiver<Result<Answer, Failure>>,
-    ) -> Result<Answer, Fault> {
+    async fn wait(&self, mut pending: Pending<'_>) -> Result<Answer, Fault> {
         loop {
-            match timeout(RUN_LIMIT, &mut answer).await {
-                Ok(Ok(Ok(answer))) => return Ok(answer),
-                Ok(Ok(Err(failure))) => return Err(failure.fault),
+            match timeout(RUN_LIMIT, &mut pending.answer).await {
+                Ok(Ok(result)) => {
+                    pending.is_over = true;
+                    return result.map_err(|failure| failure.fault);
+                }
                 Ok(Err(_)) => return Err(unavailable(STOPPED)),
                 // `run` has time-outs of its own for everything it does.
                 Err(_) if self.gate.running.load(Ordering::SeqCst) => {}
@@ -172,7 +189,7 @@ impl Inbox<'_> {
         if job.reply.is_given_up() {
             return None;
         }
-        if job.reply.generation != self.gate.generation.load(Ordering::SeqCst) {
+        if job.reply.is_stale() {
             job.reply.fail(EARLIER_FAILED, None);
             return None;
         }
@@ -190,6 +207,11 @@ impl Reply {
     /// True when nobody waits any more.
     pub(crate) fn is_given_up(&self) -> bool {
         self.answer.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    /// True when a batch before this one has failed or was given up since it was handed over.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.generation != self.gate.generation.load(Ordering::SeqCst)
     }
 
     /// One outcome for each delivery, in order.
@@ -308,6 +330,18 @@ mod tests {
         let next = intake.deliver(batch(3));
         inbox.next().await.reply.answer(vec![Outcome::Accepted]);
         assert!(ready(next).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_batch_behind_a_dropped_one_fails_and_one_that_comes_later_does_not() {
+        let intake = Intake::new();
+        let mut inbox = intake.inbox().await;
+        let (first, second) = (intake.deliver(batch(1)), intake.deliver(batch(2)));
+        drop(first);
+        assert!(inbox.try_next().is_none());
+        assert_eq!(reason(ready(second)), EARLIER_FAILED);
+        let _again = intake.deliver(batch(1));
+        assert_eq!(inbox.next().await.deliveries[0].number, 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,5 @@
 //! Where messages go that leave this hub: a file of JSON lines or an MQTT broker, each an
-//! [`Upstream`](weir_core::port::Upstream).
+//! [`Upstream`].
 //!
 //! The binary calls [`open`] once with the `[upstream]` table; the hub's dispatcher delivers batches
 //! and one of its tasks runs `run`. Invariants, the same for each kind (`tests/contract.rs`):
@@ -7,8 +7,8 @@
 //! 1. A message is answered `Accepted` only when the peer has acknowledged it (the file: when it is
 //!    written and, as `fsync` says, on disk).
 //! 2. A batch that fails leaves nothing behind that overtakes it: every batch that was handed over
-//!    before its caller had seen the failure fails as well ([`intake`]).
-//! 3. Only `run` does I/O. A delivery whose future is dropped loses its answer and nothing else.
+//!    before its caller had seen the failure fails as well (`intake.rs`).
+//! 3. Only `run` does I/O. A delivery whose future is dropped comes again; those behind it fail.
 #![forbid(unsafe_code)]
 
 mod config;

@@ -7,6 +7,8 @@ use crate::pki::Pki;
 use crate::ready::{Listening, ReadyFile};
 use crate::tls::TlsServer;
 use anyhow::{Context, Result};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,7 +111,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     .context("the module runtime could not be started")?;
     let runtime: Arc<dyn ModuleRuntime> = Arc::new(runtime);
     let upstream =
-        weir_upstream::open(settings.upstream.clone(), clock.clone(), &settings.hostname)
+        weir_upstream::open(&settings.upstream, &clock, &settings.hostname)
             .context("the upstream could not be set up")?;
     let config = hub_config(&settings)?;
     let Opened { store, writer, report, start } = opened;
@@ -127,7 +129,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let listening = listen(&hub, &settings, listeners, &tls).await?;
     keep_certificate(&tasks, pki, tls);
     hub.set_ready(true);
-    let ready = ReadyFile::write(&settings.data_dir, &listening)?;
+    let ready = ReadyFile::write(&settings.data_dir, &listening, settings.api_tls)?;
     info!(device = %settings.device_id, api = %listening.api, "the hub is ready");
     Ok(Running { hub, listening, tasks, storage, ready })
 }
@@ -161,7 +163,12 @@ impl Running {
 fn hub_config(settings: &Settings) -> Result<weir_hub::Config> {
     let mut device_roots = Vec::new();
     for path in &settings.device_ca_files {
-        device_roots.extend(crate::pki::read_certificates(path)?);
+        for certificate in CertificateDer::pem_file_iter(path)
+            .with_context(|| format!("{} could not be read", path.display()))?
+        {
+            let certificate = certificate.with_context(|| format!("{} is no PEM", path.display()))?;
+            device_roots.push(certificate.to_vec());
+        }
     }
     Ok(weir_hub::Config {
         edge_device: settings.device_id.clone(),

@@ -23,19 +23,16 @@ use weir_core::digest::Digest;
 use weir_core::id::{DeviceId, ModuleId};
 use weir_core::module::{Ceilings, ModuleSpec};
 use weir_hub::{Expect, Hub, IdentitySpec, MessageName, RouteSpec, digest_of};
-use weir_store::{Durability, Expect};
+use weir_store::Durability;
 
-/// The demo's arguments.
-#[derive(Debug, Clone, clap::Args)]
-pub struct DemoArgs {
-    /// Folder for data; a temporary one when it is left out
-    #[arg(long)]
+/// What the demo is asked to do.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Folder for data; a temporary one when there is none.
     pub data_dir: Option<PathBuf>,
-    /// Port of the API; 0 takes a free one
-    #[arg(long, default_value_t = 8420)]
+    /// Port of the API; 0 takes a free one.
     pub port: u16,
-    /// End after so many seconds, having swapped, broken and cut by itself
-    #[arg(long)]
+    /// Seconds after which it ends, having swapped, broken and cut by itself.
     pub duration: Option<u64>,
 }
 
@@ -52,7 +49,7 @@ const GRACE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When the hub does not start or the demo's own parts fail.
-pub async fn run(args: DemoArgs) -> Result<bool> {
+pub async fn run(args: Wish) -> Result<bool> {
     let temporary = match &args.data_dir {
         Some(_) => None,
         None => Some(tempfile::tempdir().context("there is no temporary folder")?),
@@ -71,7 +68,7 @@ pub async fn run(args: DemoArgs) -> Result<bool> {
     Ok(kept)
 }
 
-async fn start(args: &DemoArgs, data_dir: PathBuf, out: &std::path::Path) -> Result<Running> {
+async fn start(args: &Wish, data_dir: PathBuf, out: &std::path::Path) -> Result<Running> {
     let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let settings = |port| -> Result<Settings> {
         Ok(Settings {

@@ -1,4 +1,15 @@
 //! Parts of the binary that have tests of their own.
 
+pub mod admin_token;
+pub mod cli;
+pub mod client;
+pub mod compose;
+pub mod config;
+pub mod demo;
+pub mod exit;
+pub mod output;
 pub mod pki;
+pub mod ready;
+pub mod run;
+pub mod telemetry;
 pub mod tls;

@@ -18,6 +18,17 @@ pub struct Listening {
     pub mqtt_plain: Option<SocketAddr>,
 }
 
+impl Listening {
+    /// Names and addresses, for people.
+    #[must_use]
+    pub fn shown(&self) -> Vec<(String, String)> {
+        let all = [("api", Some(self.api)), ("mqtt", self.mqtt), ("mqtt_plain", self.mqtt_plain)];
+        all.into_iter()
+            .filter_map(|(name, address)| Some((name.to_owned(), address?.to_string())))
+            .collect()
+    }
+}
+
 /// What the file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
@@ -25,6 +36,9 @@ pub struct Ready {
     pub pid: u32,
     /// Where it listens.
     pub listen: Listening,
+    /// True when the API speaks TLS.
+    #[serde(default)]
+    pub api_tls: bool,
 }
 
 /// The file; removed when dropped.
@@ -42,11 +56,11 @@ impl ReadyFile {
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn write(data_dir: &Path, listening: &Listening) -> Result<Self> {
+    pub fn write(data_dir: &Path, listening: &Listening, api_tls: bool) -> Result<Self> {
         let path = Self::path(data_dir);
         let folder = data_dir.join("run");
         std::fs::create_dir_all(&folder).context("the run folder could not be made")?;
-        let ready = Ready { pid: std::process::id(), listen: *listening };
+        let ready = Ready { pid: std::process::id(), listen: *listening, api_tls };
         let text = serde_json::to_vec(&ready).context("ready.json could not be made")?;
         let part = folder.join("ready.json.part");
         std::fs::write(&part, text).context("ready.json could not be written")?;

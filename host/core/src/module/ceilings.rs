@@ -1,10 +1,10 @@
 //! What the host allows any Wasm module at most: `[security.wasm]` of the host's file.
 
 use super::{LimitSpec, ModuleSpec, Size, SpecProblem};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Upper bounds for specifications. Read from the host's file, never from the API.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ceilings {
     /// Linear memory of one module.
@@ -30,7 +30,7 @@ pub struct Ceilings {
 }
 
 /// Which grants a specification may ask for.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GrantCeilings {
     /// Reported properties.

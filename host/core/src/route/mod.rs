@@ -17,7 +17,7 @@ mod date;
 mod error;
 mod eval;
 mod explain;
-mod facts;
+pub mod facts;
 mod functions;
 pub mod hub_config;
 mod json_path;

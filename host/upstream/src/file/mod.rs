@@ -67,7 +67,7 @@ impl FileUpstream {
         match tokio::task::spawn_blocking(step).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(format!("the file cannot be written: {error}")),
-            Err(_) => Err("the runtime is stopping".to_owned()),
+            Err(_) => Err("the task that writes the file has ended".to_owned()),
         }
     }
 

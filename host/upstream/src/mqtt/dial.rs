@@ -151,7 +151,7 @@ impl Dialer {
         let mut password = match read {
             Ok(Ok(password)) => password,
             Ok(Err(error)) => return Err(format!("the password file cannot be read: {error}")),
-            Err(_) => return Err("the runtime is stopping".to_owned()),
+            Err(_) => return Err("the task that reads the password file has ended".to_owned()),
         };
         while let [rest @ .., b'\n' | b'\r'] = &password[..] {
             password.truncate(rest.len());

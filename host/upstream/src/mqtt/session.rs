@@ -21,7 +21,7 @@ use weir_core::port::{Delivery, Outcome};
 use weir_mqtt_codec::PacketId;
 
 use super::publish::Publisher;
-use crate::intake::{Job, Reply};
+use crate::intake::{EARLIER_FAILED, Job, Reply};
 
 /// Encoding pauses when this much waits to be written, so that a slow link costs little memory.
 const OUT_BYTES: usize = 256 * 1024;
@@ -79,6 +79,11 @@ struct Sent {
 impl Open {
     fn is_given_up(&self) -> bool {
         self.reply.as_ref().is_none_or(Reply::is_given_up)
+    }
+
+    /// True when some of it waits for sending and must not be sent any more.
+    fn is_overtaking(&self) -> bool {
+        self.next < self.slots.len() && self.reply.as_ref().is_some_and(Reply::is_stale)
     }
 
     fn is_done(&self) -> bool {
@@ -179,6 +184,18 @@ impl Session {
         known.into_iter().for_each(|same| self.remember(same));
     }
 
+    /// A batch behind one that was given up fails, unless all of it is sent already.
+    fn stop_overtaking(&mut self) {
+        let mut known = Vec::new();
+        for open in self.batches.iter_mut().filter(|open| open.is_overtaking()) {
+            known.extend(open.acknowledged());
+            if let Some(reply) = open.reply.take() {
+                reply.fail(EARLIER_FAILED, None);
+            }
+        }
+        known.into_iter().for_each(|same| self.remember(same));
+    }
+
     fn answer_known(&mut self, open: &mut Open) {
         if self.known.is_empty() {
             return;
@@ -214,6 +231,7 @@ impl Session {
 
     /// Encodes what the window allows.
     pub(super) fn fill(&mut self, out: &mut BytesMut) {
+        self.stop_overtaking();
         while self.in_flight.len() < self.window && out.len() < OUT_BYTES {
             let Some(open) = self.batches.get_mut(place(self.sending, self.first)) else { return };
             if open.next == open.slots.len() || open.is_given_up() {

@@ -61,8 +61,11 @@ fn packets(out: &mut BytesMut) -> Vec<Publish> {
 }
 
 fn numbers(publishes: &[Publish]) -> Vec<u64> {
-    let text = |publish: &Publish| String::from_utf8(publish.payload.to_vec()).unwrap();
-    publishes.iter().map(|publish| text(publish).parse().unwrap()).collect()
+    publishes.iter().map(number).collect()
+}
+
+fn number(publish: &Publish) -> u64 {
+    std::str::from_utf8(&publish.payload).unwrap().parse().unwrap()
 }
 
 fn acknowledge(session: &mut Session, publishes: &[Publish]) {
@@ -259,6 +262,8 @@ enum Step {
     Take(usize, usize),
     Cut(bool),
     GiveUp,
+    /// The dispatcher drops its futures one after the other, and the session runs in between.
+    GiveUpSlowly,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -266,7 +271,24 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0usize..6, 0usize..6).prop_map(|(take, tell)| Step::Take(take, tell)),
         1 => any::<bool>().prop_map(Step::Cut),
         1 => Just(Step::GiveUp),
+        1 => Just(Step::GiveUpSlowly),
     ]
+}
+
+/// Takes the batches that are answered off the front; after a failure all are to come again.
+fn settled(under_way: &mut VecDeque<Answering<'_>>) -> u64 {
+    let mut count = 0;
+    while let Some(answer) = under_way.front_mut() {
+        match poll(answer) {
+            Poll::Pending => break,
+            Poll::Ready(Ok(_)) => {
+                under_way.pop_front();
+                count += 1;
+            }
+            Poll::Ready(Err(_)) => under_way.clear(),
+        }
+    }
+    count
 }
 
 proptest! {
@@ -304,13 +326,13 @@ proptest! {
                 match step {
                     Step::Take(take, tell) => {
                         for publish in unseen.drain(..take.min(unseen.len())) {
-                            let number = numbers(std::slice::from_ref(&publish))[0];
+                            let number = number(&publish);
                             prop_assert!(!told.contains(&number), "{number} was acknowledged");
                             arrived.push(number);
                             untold.push_back(publish);
                         }
                         for publish in untold.drain(..tell.min(untold.len())) {
-                            told.insert(numbers(std::slice::from_ref(&publish))[0]);
+                            told.insert(number(&publish));
                             acknowledge(&mut session, &[publish]);
                         }
                     }
@@ -320,7 +342,19 @@ proptest! {
                         session.fail("cut", None);
                         session.begin(keeps && remembers, &mut wire);
                     }
-                    Step::GiveUp => {
+                    Step::GiveUp | Step::GiveUpSlowly => {
+                        done += settled(&mut under_way) * size;
+                        if matches!(step, Step::GiveUpSlowly) {
+                            drop(under_way.pop_front());
+                            arrived.extend(unseen.iter().map(number));
+                            untold.extend(unseen.drain(..));
+                            for publish in untold.drain(..) {
+                                told.insert(number(&publish));
+                                acknowledge(&mut session, &[publish]);
+                            }
+                            session.fill(&mut wire);
+                            unseen.extend(packets(&mut wire));
+                        }
                         // An answer that nobody read is lost, and with it what it said.
                         if under_way.iter_mut().any(|answer| poll(answer).is_ready()) {
                             told.clear();
@@ -328,16 +362,7 @@ proptest! {
                         under_way.clear();
                     }
                 }
-                while let Some(answer) = under_way.front_mut() {
-                    match poll(answer) {
-                        Poll::Pending => break,
-                        Poll::Ready(Ok(_)) => {
-                            under_way.pop_front();
-                            done += size;
-                        }
-                        Poll::Ready(Err(_)) => under_way.clear(),
-                    }
-                }
+                done += settled(&mut under_way) * size;
             }
             prop_assert_eq!(done, total);
             let mut seen = HashSet::new();

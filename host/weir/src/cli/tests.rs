@@ -1,0 +1,139 @@
+//! The command line itself: what is understood, what is not, and what help says.
+
+mod verbs;
+
+use super::*;
+use clap::error::ErrorKind;
+
+#[test]
+fn the_command_is_well_formed() {
+    command().debug_assert();
+}
+
+#[test]
+fn every_help_text_is_as_recorded() {
+    fn names(command: &Command, path: &[&str], found: &mut Vec<Vec<String>>) {
+        let path = [path, &[command.get_name()]].concat();
+        found.push(path.iter().map(ToString::to_string).collect());
+        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+            names(verb, &path, found);
+        }
+    }
+    let (mut verbs, mut texts) = (Vec::new(), String::new());
+    names(&command(), &[], &mut verbs);
+    for verb in verbs {
+        let words = verb.iter().map(String::as_str).chain(["--help"]);
+        let help = command().term_width(100).try_get_matches_from(words).unwrap_err().to_string();
+        // The same under every verb.
+        let help = help.replace(exit::HELP, "(exit codes)");
+        texts.push_str(&format!("=== {}\n{help}\n", verb.join(" ")));
+    }
+    insta::assert_snapshot!("help", texts);
+}
+
+/// The words of a line as a shell splits them.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    let mut characters = line.chars();
+    while let Some(c) = characters.next() {
+        match (c, quote) {
+            ('\'' | '"', None) => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (c, Some(open)) if c == open => quote = None,
+            ('\\', quote) if quote != Some('\'') => {
+                word.get_or_insert_default().extend(characters.next());
+            }
+            (' ', None) => words.extend(word.take()),
+            (c, _) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[test]
+fn every_example_of_the_help_is_understood() {
+    fn examples(command: &Command, found: &mut Vec<String>) {
+        let text = command.get_before_help().map(ToString::to_string).unwrap_or_default();
+        let text = text.replace("\\\n", " ");
+        found.extend(text.lines().filter_map(|line| {
+            let at = line.find("weir ").filter(|at| !line[..*at].contains("source"))?;
+            // Behind two spaces stands what it does.
+            let line = line[at..].replace(" $(", " ");
+            let line = line.split("   ").next()?.split(" > ").next()?.split(" && ").next()?;
+            Some(line.trim_end_matches(')').replace("sha256:...", &digest()))
+        }));
+        command.get_subcommands().for_each(|verb| examples(verb, found));
+    }
+    let mut found = Vec::new();
+    examples(&command(), &mut found);
+    assert!(found.len() > 40, "{found:#?}");
+    for line in found {
+        if let Err(error) = command().try_get_matches_from(words(&line)) {
+            panic!("{line}\n{error}");
+        }
+    }
+}
+
+#[test]
+fn a_command_line_that_contradicts_itself_is_a_usage_error() {
+    for line in [
+        "weir nothing",
+        "weir status extra",
+        "weir check",
+        "weir check --config a --routes b",
+        "weir demo --port 99999",
+        "weir connection-string",
+        "weir connection-string --module m",
+        "weir connection-string --device d --service",
+        "weir token create ci",
+        "weir token create ci --scope a:read --expires soon",
+        "weir device create cam --auth self-signed",
+        "weir device create cam --body f --disabled",
+        "weir module swap filter",
+        "weir artifact delete sha256:12",
+        "weir queue purge q",
+        "weir dlq replay",
+        "weir dlq replay 1 --all",
+        "weir dlq show x",
+        "weir route test --condition c --routes f",
+        "weir --output yaml status",
+    ] {
+        let error = command().try_get_matches_from(line.split(' ')).unwrap_err();
+        assert!(error.use_stderr(), "{line}");
+        let words = line.split(' ').map(OsString::from);
+        assert_eq!(parse(words).unwrap_err(), Exit::Usage, "{line}");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for (line, kind) in [
+        ("weir --help", ErrorKind::DisplayHelp),
+        ("weir module swap --help", ErrorKind::DisplayHelp),
+        ("weir --version", ErrorKind::DisplayVersion),
+    ] {
+        let error = command().try_get_matches_from(line.split(' ')).unwrap_err();
+        assert_eq!((error.kind(), error.use_stderr()), (kind, false), "{line}");
+    }
+}
+
+#[test]
+fn no_option_takes_a_secret() {
+    fn check(command: &Command) {
+        for option in command.get_arguments() {
+            let name = option.get_id().as_str();
+            let secret =
+                ["token", "key", "password", "secret"].iter().any(|word| name.contains(word));
+            assert!(!secret || name.ends_with("_file"), "{name} of {}", command.get_name());
+        }
+        command.get_subcommands().for_each(check);
+    }
+    check(&command());
+}
+
+fn digest() -> String {
+    format!("sha256:{}", "ab".repeat(32))
+}
