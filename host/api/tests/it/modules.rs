@@ -162,3 +162,24 @@ async fn an_operation_that_a_stop_cut_off_has_failed() {
     assert_eq!(ended.json["state"], "failed", "{ended:?}");
     assert_eq!(ended.json["problem"]["code"], "not-ready");
 }
+
+#[tokio::test]
+async fn the_last_log_lines_of_a_module_are_shown() {
+    let hub = TestHub::start().await;
+    hub.install("filter", DROP).await;
+    for number in 1..=5 {
+        hub.logs.push("filter", "info", format!("line {number}"), hub.clock.now());
+    }
+    let page = hub.get("/api/v1/modules/filter/logs?limit=2").await;
+    assert_eq!(
+        page.json["items"][1],
+        json!({"number": 2, "at": "2026-05-04T10:00:00Z",
+        "level": "info", "message": "line 2"})
+    );
+    let next = page.json["next"].as_str().unwrap();
+    let more = hub.get(&format!("/api/v1/modules/filter/logs?limit=2&after=0&cursor={next}")).await;
+    assert_eq!(more.json["items"][0]["number"], 3);
+    let last = hub.get("/api/v1/modules/filter/logs?after=4").await;
+    assert_eq!(last.json["items"].as_array().unwrap().len(), 1);
+    assert_eq!(hub.get("/api/v1/modules/nobody/logs").await.refusal(), (404, "not-found"));
+}

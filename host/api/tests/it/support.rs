@@ -15,7 +15,7 @@ use weir_core::id::Identity;
 use weir_core::message::Message;
 use weir_hub::authenticate::Proven;
 use weir_hub::tasks::{TaskGroup, TaskKind};
-use weir_hub::{Config, Hub, Parts, Publication, QueueDefaults};
+use weir_hub::{Config, Hub, ModuleLogs, Parts, Publication, QueueDefaults};
 
 pub(crate) const EDGE: &str = "edge";
 pub(crate) const DROP: &[u8] = b"\0asm drop";
@@ -26,6 +26,7 @@ pub(crate) struct TestHub {
     pub(crate) router: axum::Router,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) clock: Clock,
+    pub(crate) logs: ModuleLogs,
     pub(crate) admin: String,
 }
 
@@ -34,15 +35,17 @@ impl TestHub {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Timestamp::from_secs(1_777_888_800));
         let runtime = Arc::new(Runtime::default());
-        let (hub, router, admin) = open(folder.path(), &clock, &runtime).await;
+        let logs = ModuleLogs::default();
+        let (hub, router, admin) = open(folder.path(), &clock, &runtime, &logs).await;
         let admin = admin.expect("a new hub makes a token");
-        Self { folder, hub, router, runtime, clock, admin }
+        Self { folder, hub, router, runtime, clock, logs, admin }
     }
 
     /// Stops everything and opens the same folder again.
     pub(crate) async fn restart(mut self) -> Self {
         self.stop().await;
-        let (hub, router, admin) = open(self.folder.path(), &self.clock, &self.runtime).await;
+        let (hub, router, admin) =
+            open(self.folder.path(), &self.clock, &self.runtime, &self.logs).await;
         assert_eq!(admin, None, "the token is still there");
         (self.hub, self.router) = (hub, router);
         self
@@ -140,6 +143,7 @@ async fn open(
     folder: &Path,
     clock: &Clock,
     runtime: &Arc<Runtime>,
+    logs: &ModuleLogs,
 ) -> (Hub, axum::Router, Option<String>) {
     let options = weir_store::Options {
         dir: folder.join("store"),
@@ -166,7 +170,8 @@ async fn open(
     let admin = hub.tokens().ensure_admin(&hub, false).await.unwrap();
     hub.set_ready(true);
     let listeners = vec![("api".to_owned(), "127.0.0.1:8420".to_owned())];
-    let router = weir_api::router(hub.clone(), weir_api::Options { listeners, tls: None });
+    let options = weir_api::Options { listeners, logs: logs.clone(), tls: None };
+    let router = weir_api::router(hub.clone(), options);
     (hub, router, admin.map(|text| text.to_string()))
 }
 
