@@ -1,8 +1,9 @@
 //! What handlers take out of a request's path and query, with problems instead of plain texts.
 
 use crate::problem::Problem;
+use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, path::ErrorKind};
+use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use weir_core::error_code::ErrorCode;
@@ -32,6 +33,13 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
                     other => (other.to_string(), None),
                 };
                 let problem = Problem::new(ErrorCode::InvalidName, message);
+                let names = RawPathParams::from_request_parts(parts, state).await.ok();
+                let only =
+                    names.as_ref().and_then(|names| match names.iter().collect::<Vec<_>>()[..] {
+                        [(name, _)] => Some(name.to_owned()),
+                        _ => None,
+                    });
+                let parameter = parameter.or(only);
                 Err(match parameter {
                     Some(parameter) => problem.parameter(parameter),
                     None => problem,

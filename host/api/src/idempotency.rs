@@ -94,6 +94,9 @@ fn fingerprint(parts: &Parts, body: &[u8]) -> Digest {
 
 fn replay(answer: KeptAnswer) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    if let Some(problem) = Problem::kept(&answer.body).filter(|_| answer.status >= 400) {
+        return problem.header(REPLAYED, "true").into_response();
+    }
     let mut response = (status, answer.body).into_response();
     response.headers_mut().remove(header::CONTENT_TYPE);
     for (name, value) in answer.headers {

@@ -62,6 +62,10 @@ fn is_json(headers: &HeaderMap, merge_patch: bool) -> bool {
 /// What is wrong and where, as a 400.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     check(bytes)?;
+    // A derived reader would take a list for an object, member by member.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Problem::invalid("the body must be a JSON object"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let mut pointer = String::new();
@@ -240,7 +244,10 @@ mod tests {
     fn what_is_no_json_is_refused() {
         let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
         let bottomless = "[".repeat(100_000);
-        let cases: [&[u8]; 14] = [
+        let cases: [&[u8]; 17] = [
+            b"[]",
+            b"[{}]",
+            b"1",
             b"",
             b" ",
             b"{",
@@ -268,8 +275,9 @@ mod tests {
 
     #[test]
     fn the_deepest_allowed_nesting_is_read() {
-        let text = format!("{}{}", "[".repeat(63), "]".repeat(63));
-        assert!(parse::<Value>(text.as_bytes()).is_ok());
+        let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        assert!(parse::<Value>(nested(limits::JSON_DEPTH).as_bytes()).is_ok());
+        assert!(parse::<Value>(nested(limits::JSON_DEPTH + 1).as_bytes()).is_err());
     }
 
     #[test]

@@ -34,13 +34,15 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use weir_core::limits;
-use weir_hub::Hub;
+use weir_hub::{Hub, ModuleLogs};
 
 /// What the composition root says of the API.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Names and addresses of all listeners, for `/api/v1/system`.
     pub listeners: Vec<(String, String)>,
+    /// The last log lines of the modules.
+    pub logs: ModuleLogs,
     /// Set when this listener speaks TLS.
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }

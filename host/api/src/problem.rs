@@ -6,7 +6,7 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::error::Error;
 use utoipa::ToSchema;
 use weir_core::error_code::ErrorCode;
@@ -16,7 +16,8 @@ use weir_hub::{
 };
 
 /// One thing that is wrong with a request.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
 pub(crate) struct Detail {
     /// JSON Pointer into the body.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,6 +143,19 @@ impl Problem {
             self.0.1.insert(name, value);
         }
         self
+    }
+
+    /// A problem that was kept for a repeated request: the same, with the repeat's own place and trace.
+    pub(crate) fn kept(text: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Kept {
+            code: ErrorCode,
+            detail: String,
+            #[serde(default)]
+            errors: Vec<Detail>,
+        }
+        let kept: Kept = serde_json::from_str(text).ok()?;
+        Some(kept.errors.into_iter().fold(Self::new(kept.code, kept.detail), Self::with))
     }
 
     fn present(self, revision: Option<u64>) -> Self {

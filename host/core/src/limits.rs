@@ -110,6 +110,10 @@ pub const MODULE_OUTPUT_BYTES: usize = 4 * MIB;
 pub const MODULE_LOG_LINES: u32 = 100;
 /// Longest log line; the rest is cut off.
 pub const MODULE_LOG_LINE_BYTES: usize = 4 * KIB;
+/// Log lines of a module kept in memory for whoever looks.
+pub const MODULE_LOG_KEPT_LINES: usize = 500;
+/// Bytes of them.
+pub const MODULE_LOG_KEPT_BYTES: usize = 64 * KIB;
 /// Key-value state of a module.
 pub const MODULE_STATE_BYTES: usize = 4 * MIB;
 /// Keys in a module's state.

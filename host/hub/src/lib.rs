@@ -22,6 +22,7 @@ mod identities;
 mod intake;
 mod metrics;
 mod module;
+mod module_logs;
 mod operations;
 mod replay;
 mod router;
@@ -48,6 +49,7 @@ pub use module::{
     CounterView, FaultView, Fortune, ModuleChange, ModuleError, ModuleView, Modules, Return, State,
     VersionRow,
 };
+pub use module_logs::{LogLine, ModuleLogs};
 pub use operations::{Operation, Operations, Progress};
 pub use replay::{ReplayError, Replayed};
 pub use routes::{RouteError, RouteSpec, RouteView, Routes, compile as compile_routes};

@@ -21,7 +21,7 @@ use weir_core::id::DeviceId;
 use weir_core::module::Ceilings;
 use weir_core::port::ModuleRuntime;
 use weir_hub::tasks::{TaskGroup, TaskKind};
-use weir_hub::{Hub, Parts, QueueDefaults};
+use weir_hub::{Hub, ModuleLogs, Parts, QueueDefaults};
 use weir_store::{Durability, Opened, Store};
 use weir_wasm::{Compiler, Runtime};
 
@@ -62,6 +62,8 @@ pub struct Settings {
     pub upstream: weir_upstream::Config,
     /// Clients at once.
     pub max_clients: usize,
+    /// Where the modules' log lines are seen from outside.
+    pub logs: ModuleLogs,
     /// PEM files with the roots of CA-signed devices.
     pub device_ca_files: Vec<PathBuf>,
 }
@@ -110,9 +112,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
     })
     .context("the module runtime could not be started")?;
     let runtime: Arc<dyn ModuleRuntime> = Arc::new(runtime);
-    let upstream =
-        weir_upstream::open(&settings.upstream, &clock, &settings.hostname)
-            .context("the upstream could not be set up")?;
+    let upstream = weir_upstream::open(&settings.upstream, &clock, &settings.hostname)
+        .context("the upstream could not be set up")?;
     let config = hub_config(&settings)?;
     let Opened { store, writer, report, start } = opened;
     // A group of its own: the last acknowledgements of the others need the writer.
@@ -166,7 +167,8 @@ fn hub_config(settings: &Settings) -> Result<weir_hub::Config> {
         for certificate in CertificateDer::pem_file_iter(path)
             .with_context(|| format!("{} could not be read", path.display()))?
         {
-            let certificate = certificate.with_context(|| format!("{} is no PEM", path.display()))?;
+            let certificate =
+                certificate.with_context(|| format!("{} is no PEM", path.display()))?;
             device_roots.push(certificate.to_vec());
         }
     }
@@ -226,7 +228,8 @@ async fn listen(
     tls: &Arc<TlsServer>,
 ) -> Result<Listening> {
     let head = weir_mqtt::Server::new(hub.clone());
-    let mut listening = Listening { api: listeners.api.local_addr()?, mqtt: None, mqtt_plain: None };
+    let mut listening =
+        Listening { api: listeners.api.local_addr()?, mqtt: None, mqtt_plain: None };
     if let Some(listener) = listeners.mqtt {
         listening.mqtt = Some(listener.local_addr()?);
         let (_, config) = watch::channel(tls.config(&[])?);
@@ -244,7 +247,8 @@ async fn listen(
         ("mqtt_plain", listening.mqtt_plain),
     ];
     let named = named.into_iter().filter_map(|(name, at)| Some((name.to_owned(), at?.to_string())));
-    let options = weir_api::Options { tls: api_tls, listeners: named.collect() };
+    let options =
+        weir_api::Options { listeners: named.collect(), logs: settings.logs.clone(), tls: api_tls };
     weir_api::serve(listeners.api, hub.clone(), options);
     Ok(listening)
 }

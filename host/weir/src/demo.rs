@@ -59,7 +59,8 @@ pub async fn run(args: Wish) -> Result<bool> {
     let out = data_dir.join("out.ndjson");
     let running = start(&args, data_dir.clone(), &out).await?;
     provision(&running.hub).await?;
-    let demo = Demo { running, out, data_dir, sensors: Sensors::default(), digests: Digests::new() };
+    let demo =
+        Demo { running, out, data_dir, sensors: Sensors::default(), digests: Digests::new() };
     let kept = match args.duration {
         Some(seconds) => demo.play_script(Duration::from_secs(seconds)).await?,
         None => demo.play_by_hand().await?,
@@ -87,6 +88,7 @@ async fn start(args: &Wish, data_dir: PathBuf, out: &std::path::Path) -> Result<
             ceilings: Ceilings::default(),
             upstream: weir_upstream::Config::File(weir_upstream::FileConfig::new(out)),
             max_clients: weir_core::limits::MAX_CLIENTS,
+            logs: weir_hub::ModuleLogs::default(),
             device_ca_files: Vec::new(),
         })
     };
@@ -231,7 +233,11 @@ impl Demo {
     fn introduce(&self, screen: &mut Screen) {
         let api = self.running.listening.api;
         let token = crate::admin_token::path(&self.data_dir);
-        screen.say(&format!("Weir {}   data: {}", env!("CARGO_PKG_VERSION"), self.data_dir.display()));
+        screen.say(&format!(
+            "Weir {}   data: {}",
+            env!("CARGO_PKG_VERSION"),
+            self.data_dir.display()
+        ));
         screen.say(&format!("sensor-1, sensor-2 -> {FILTER} (Wasm) -> {}", self.out.display()));
         screen.say(&format!("API with Swagger UI: http://{api}/docs"));
         screen.say(&format!(
@@ -295,7 +301,10 @@ impl Demo {
             screen.say("there is no message yet");
             return Ok(());
         };
-        screen.say(&format!("message {} from {}: {}", explanation.id, explanation.sender, explanation.summary));
+        screen.say(&format!(
+            "message {} from {}: {}",
+            explanation.id, explanation.sender, explanation.summary
+        ));
         for verdict in explanation.routes {
             screen.say(&format!("  route {}: {}", verdict.name, verdict.text));
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 use weir_core::limits;
-use weir_hub::QueueDefaults;
+use weir_hub::{ModuleLogs, QueueDefaults};
 
 /// What was begun has this long to end after a signal.
 const GRACE: Duration = Duration::from_secs(8);
@@ -19,13 +19,13 @@ const GRACE: Duration = Duration::from_secs(8);
 /// Says why the hub did not start.
 pub async fn run(loaded: &Loaded) -> Result<bool> {
     let config = &loaded.config;
-    telemetry::start(config.log.format, &config.log.level)?;
+    let logs = telemetry::start(config.log.format, &config.log.level)?;
     for notice in &loaded.notices {
         warn!("{notice}");
     }
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
-    let running = compose::start(settings(config)).await?;
+    let running = compose::start(settings(config, logs)).await?;
     tokio::select! {
         _ = terminate.recv() => info!("told to stop"),
         _ = interrupt.recv() => info!("interrupted"),
@@ -34,7 +34,7 @@ pub async fn run(loaded: &Loaded) -> Result<bool> {
     Ok(running.stop(GRACE).await)
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, logs: ModuleLogs) -> Settings {
     let store = &config.store;
     Settings {
         data_dir: config.data_dir.clone(),
@@ -56,6 +56,7 @@ fn settings(config: &Config) -> Settings {
         ceilings: config.security.wasm.clone(),
         upstream: config.upstream.clone(),
         max_clients: limits::MAX_CLIENTS,
+        logs,
         device_ca_files: config.security.device_ca_files.clone(),
     }
 }

@@ -7,12 +7,15 @@ mod devices;
 mod explanations;
 mod identity;
 mod message;
+mod module;
 mod module_identities;
+mod module_logs;
 mod module_spec;
 mod module_state;
 mod modules;
 mod operations;
 mod queues;
+mod replays;
 mod route_tests;
 mod routes;
 mod service_policies;
@@ -38,12 +41,14 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         modules::routes(),
         swaps::routes(),
         module_state::routes(),
+        module_logs::routes(),
         artifacts::routes(),
         routes::routes(),
         route_tests::routes(),
         explanations::routes(),
         queues::routes(),
         dead_letters::routes(),
+        replays::routes(),
         upstream::routes(),
         operations::routes(),
     ]

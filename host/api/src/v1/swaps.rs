@@ -3,8 +3,8 @@
 //! The caller waits for the switch. When that takes longer than he wants to wait, the swap goes on as
 //! an operation.
 
+use super::module::Module;
 use super::module_spec::ModuleSpecForm;
-use super::modules::Module;
 use super::operations::OperationView;
 use crate::etag::{IfMatch, Precondition};
 use crate::extract::{Path, Query};

@@ -145,8 +145,10 @@ async fn send(number: usize, session: &weir_hub::Session, counts: &Counts, run: 
 
 fn properties() -> Properties {
     let mut builder = PropertiesBuilder::default();
-    let pairs =
-        [(SystemProperty::ContentType, "application/json"), (SystemProperty::ContentEncoding, "utf-8")];
+    let pairs = [
+        (SystemProperty::ContentType, "application/json"),
+        (SystemProperty::ContentEncoding, "utf-8"),
+    ];
     for (property, value) in pairs {
         builder.push(Key::System(property), Some(value)).expect("two short properties fit");
     }

@@ -1,0 +1,14 @@
+//! The API against a real hub on a temporary folder; only the Wasm engine is a stand-in.
+#![expect(clippy::unwrap_used, reason = "this file is tests and their helpers")]
+
+mod conventions;
+mod doors;
+mod hostile;
+mod identities;
+mod messages;
+mod modules;
+mod routes;
+mod runtime;
+mod server;
+mod support;
+mod tokens;

@@ -1,0 +1,106 @@
+//! A stand-in for the Wasm engine: components are texts that say what they do.
+//!
+//! `\0asm drop` drops every message, `\0asm reject` rejects every message, `\0asm broken` fails in
+//! `init`, `\0asm slow` starts when [`Runtime::open`] is called. Everything else is no component.
+
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use tokio::sync::Semaphore;
+use weir_core::digest::Digest;
+use weir_core::id::OutputName;
+use weir_core::port::{
+    Answer, Batch, BoxFuture, ComponentFacts, Consumer, Fault, Instance, InstanceUsage,
+    ModuleRuntime, ModuleStart, Outcome, RuntimeError,
+};
+
+pub(crate) struct Runtime {
+    components: Mutex<HashMap<Digest, String>>,
+    gate: Semaphore,
+    asked: Semaphore,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        let (gate, asked) = (Semaphore::new(0), Semaphore::new(0));
+        Self { components: Mutex::default(), gate, asked }
+    }
+}
+
+impl Runtime {
+    /// Resolves when a slow component is to start.
+    pub(crate) async fn asked(&self) {
+        self.asked.acquire().await.unwrap().forget();
+    }
+
+    /// Lets slow components start.
+    pub(crate) fn open(&self) {
+        self.gate.add_permits(1_000);
+    }
+}
+
+impl ModuleRuntime for Runtime {
+    fn compile(&self, component: Bytes) -> BoxFuture<'_, Result<ComponentFacts, RuntimeError>> {
+        Box::pin(async move {
+            let text =
+                component.strip_prefix(b"\0asm ").and_then(|rest| std::str::from_utf8(rest).ok());
+            let text = text.ok_or_else(|| RuntimeError::Refused("this is no component".into()))?;
+            let digest = weir_hub::digest_of(&component);
+            self.components.lock().unwrap().insert(digest, text.to_owned());
+            let imports = vec!["weir:module/hub@0.1.0".to_owned()];
+            let exports = vec!["weir:module/processor@0.1.0".to_owned()];
+            Ok(ComponentFacts { imports, exports, bytes: component.len() as u64 })
+        })
+    }
+
+    fn start(&self, start: ModuleStart) -> BoxFuture<'_, Result<Arc<dyn Instance>, RuntimeError>> {
+        Box::pin(async move {
+            let known = self.components.lock().unwrap().get(&start.component).cloned();
+            let text = known.ok_or(RuntimeError::Unknown(start.component))?;
+            if text.starts_with("broken") {
+                return Err(RuntimeError::Init("on purpose".into()));
+            }
+            if text.starts_with("slow") {
+                self.asked.add_permits(1);
+                self.gate.acquire().await.unwrap().forget();
+            }
+            let rejects = text.starts_with("reject");
+            let outputs = start.spec.outputs.clone();
+            Ok(Arc::new(Stub { rejects, outputs }) as Arc<dyn Instance>)
+        })
+    }
+
+    fn forget(&self, component: &Digest) {
+        self.components.lock().unwrap().remove(component);
+    }
+}
+
+struct Stub {
+    rejects: bool,
+    outputs: Vec<OutputName>,
+}
+
+impl Consumer for Stub {
+    fn deliver(&self, batch: Batch) -> BoxFuture<'_, Result<Answer, Fault>> {
+        let outcome = match self.rejects {
+            true => Outcome::Reject { reason: "not wanted".into(), code: Some("unwanted".into()) },
+            false => Outcome::Drop,
+        };
+        let outcomes = vec![outcome; batch.deliveries.len()];
+        Box::pin(async move { Ok(Answer { outcomes, ..Answer::default() }) })
+    }
+}
+
+impl Instance for Stub {
+    fn stop(&self) -> BoxFuture<'_, Result<Answer, Fault>> {
+        Box::pin(async { Ok(Answer::default()) })
+    }
+
+    fn usage(&self) -> InstanceUsage {
+        InstanceUsage::default()
+    }
+
+    fn outputs(&self) -> &[OutputName] {
+        &self.outputs
+    }
+}
