@@ -106,5 +106,7 @@ def test_output_filter_input_goes_on_after_the_hub_was_killed(hub, clients, inbo
     wait_for(lambda: sender.connected and receiver.connected, "both clients are back", 40)
     sender.send_message_to_output(message('{"temperature": 11}'), "measured")
     sender.send_message_to_output(message('{"temperature": 31}'), "measured")
-    assert box.next(40).data == b'{"temperature": 31}'
+    # What was delivered in the moment of the kill may come once more: at least once.
+    second = next(got for got in iter(lambda: box.next(40), None) if got.data != first.data)
+    assert second.data == b'{"temperature": 31}'
     box.quiet()

@@ -29,6 +29,9 @@ pub const MAX_CLIENTS: usize = 5_000;
 pub const MAX_UNKNOWN_CLIENTS: usize = MAX_CLIENTS / 4;
 /// Deliveries to one client that it has not acknowledged (IoT Edge: 100).
 pub const CLIENT_WINDOW: usize = 100;
+/// From CONNACK to the first delivery on a subscription of an earlier connection, unless the client
+/// subscribes before: an application sets its handler only after it has connected.
+pub const RESTORED_INPUTS: Duration = Duration::from_secs(1);
 /// A TLS handshake that takes longer holds a place for nothing (CVE-2020-13849).
 pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// From the end of the handshake to a whole CONNECT.

@@ -96,13 +96,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn serve(&mut self, stop: &Stop) -> Error {
-        // Subscriptions from before are in force at once: the Python SDK never says them again.
-        self.state.sit(&mut self.session, false);
+        // Subscriptions from before are in force by themselves: the Python SDK never says them again
+        // after a drop. But an application that has just started sets its handler only after CONNACK,
+        // and the SDK throws away (and acknowledges) what comes before it: so it has a moment's time.
+        let mut restore = Some(Instant::now() + limits::RESTORED_INPUTS);
         loop {
-            let changes = match self.until_change(stop).await {
+            let changes = match self.until_change(stop, restore).await {
                 Ok(changes) => changes,
                 Err(end) => return end,
             };
+            if restore.is_some_and(|at| at <= Instant::now()) || !changes.is_empty() {
+                restore = None;
+                self.state.sit(&mut self.session, false);
+            }
             for change in changes {
                 let out = self.wire.outgoing.buffer();
                 if let Err(end) = self.state.change(&mut self.session, change, out).await {
@@ -115,12 +121,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Serves until the client wants to change its subscriptions.
-    async fn until_change(&mut self, stop: &Stop) -> Result<Vec<Change>, Error> {
+    /// Serves until the client wants to change its subscriptions, or until `restore`.
+    async fn until_change(
+        &mut self,
+        stop: &Stop,
+        restore: Option<Instant>,
+    ) -> Result<Vec<Change>, Error> {
         let Self { wire, session, state } = self;
         let mut left = pin!(session.left());
         let mut draining = pin!(stop.draining());
         let mut timer = pin!(sleep_until(Instant::now() + limits::PACKET_LIMIT));
+        let mut restored = pin!(sleep_until(restore.unwrap_or_else(Instant::now)));
         loop {
             state.take_in(wire).await;
             let changes = state.inbound.take_changes();
@@ -158,6 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Ok(Ready::End) => return Err(Error::Closed),
                     Err(cause) => return Err(Error::Lost(cause)),
                 },
+                () = &mut restored, if restore.is_some() => return Ok(Vec::new()),
                 () = &mut timer, if next.is_some() => {
                     let now = Instant::now();
                     if let Some(late) = state.deadlines.late(now) {
