@@ -1,7 +1,7 @@
 //! Kills of the whole hub under load: nothing that was acknowledged is lost, order holds.
 
 use crate::support::{Client, EDGE, Hub, now};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Kills of one run; more are a matter of patience, not of code.
@@ -19,7 +19,8 @@ fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
         "FROM /messages/* WHERE NOT IS_DEFINED($connectionModuleId) \
          INTO BrokeredEndpoint(\"/modules/receiver/inputs/in\")",
     );
-    let mut acknowledged: BTreeMap<&str, u64> = BTreeMap::new();
+    // Numbers that were acknowledged; those behind the last PUBACK before a kill may be lost.
+    let mut acknowledged: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     let mut sent: BTreeMap<&str, u64> = BTreeMap::new();
     for _ in 0..KILLS {
         for sender in ["pump-1", "pump-2"] {
@@ -36,7 +37,7 @@ fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
                 client.wait_acknowledged(published.saturating_sub(50));
             }
             *sent.entry(sender).or_default() += published;
-            *acknowledged.entry(sender).or_default() = first + client.acknowledged;
+            acknowledged.entry(sender).or_default().extend(first..first + client.acknowledged);
         }
         hub.kill_and_restart();
     }
@@ -48,11 +49,12 @@ fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
         let (sender, number) = text.split_once(' ').unwrap();
         seen.entry(sender.to_owned()).or_default().push(number.parse().unwrap());
     }
-    for (sender, upto) in acknowledged {
+    for (sender, promised) in acknowledged {
         let numbers = &seen[sender];
-        assert!(upto > 0, "{sender} sent nothing");
-        let lost: Vec<u64> = (0..upto).filter(|n| !numbers.contains(n)).take(5).collect();
-        assert_eq!(lost, [], "{sender}: acknowledged and lost");
+        assert!(promised.len() > 1_000, "{sender}: only {} acknowledged", promised.len());
+        let there: BTreeSet<u64> = numbers.iter().copied().collect();
+        let lost: Vec<u64> = promised.into_iter().filter(|n| !there.contains(n)).take(5).collect();
+        assert!(lost.is_empty(), "{sender}: acknowledged and lost: {lost:?}");
         assert!(numbers.is_sorted(), "{sender}: out of order");
     }
 }
