@@ -234,7 +234,6 @@ pub(crate) struct Client {
     pub(crate) inbox: VecDeque<Publish>,
     pub(crate) acknowledged: u64,
     next_id: u16,
-    pub(crate) session_present: bool,
     device: String,
     module: Option<String>,
 }
@@ -256,7 +255,6 @@ impl Client {
             inbox: VecDeque::new(),
             acknowledged: 0,
             next_id: 0,
-            session_present: false,
             device: device.to_owned(),
             module: module.map(str::to_owned),
         };
@@ -281,12 +279,8 @@ impl Client {
                 password: Some(token.into()),
             }),
         })));
-        match client.receive(PATIENCE) {
-            Some(Packet::Connack(Connack::Accepted { session_present })) => {
-                client.session_present = session_present;
-            }
-            other => panic!("expected CONNACK, got {other:?}"),
-        }
+        let answer = client.receive(PATIENCE);
+        assert!(matches!(answer, Some(Packet::Connack(Connack::Accepted { .. }))), "{answer:?}");
         client
     }
 

@@ -53,7 +53,10 @@ impl Session {
     /// Takes the seat at the module's inputs: from now on `consumer` is given what waits there.
     /// Does nothing for a device, which has no inputs.
     pub fn take_inputs(&mut self, consumer: Arc<dyn Consumer>) {
-        if let Some(module) = &self.identity().module {
+        // A module of another device has no queues here, whatever it is called.
+        if let Some(module) = &self.identity().module
+            && self.identity().device == *self.hub.edge_device()
+        {
             let seat = self.hub.seat(module);
             seat.send_replace(Some(Arc::clone(&consumer)));
             self.seated = Some((seat, consumer));

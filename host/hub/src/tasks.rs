@@ -77,7 +77,6 @@ impl TaskGroup {
     }
 
     /// Starts a task. After `drain` nothing is started any more.
-    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn<F, Fut>(&self, kind: TaskKind, name: &'static str, task: F)
     where
         F: FnOnce(Stop) -> Fut,

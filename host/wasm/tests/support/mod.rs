@@ -131,7 +131,7 @@ pub fn stamped(number: u64, body: impl Into<Bytes>, pairs: &[(&str, &str)]) -> S
 }
 
 pub fn delivery(number: u64, message: StampedMessage) -> Delivery {
-    Delivery { number, attempt: 1, input: 0, message }
+    Delivery { number, attempt: 1, input: 0, input_name: None, message }
 }
 
 /// A batch of messages without properties.
