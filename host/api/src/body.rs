@@ -38,3 +38,34 @@ pub(crate) async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem>
         whole.extend_from_slice(&data);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt;
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    /// Pieces of 4 bytes with a pause before each; it never ends.
+    fn drip(pause: Duration) -> Body {
+        let pieces = futures::stream::repeat(()).then(move |()| async move {
+            tokio::time::sleep(pause).await;
+            Ok::<_, Infallible>(Bytes::from_static(b"drip"))
+        });
+        Body::from_stream(pieces)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_falls_silent_is_given_up() {
+        let refused = read(drip(Duration::from_secs(11)), 100).await.unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::InvalidRequest);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_without_a_length_is_cut_at_the_limit() {
+        let refused = read(drip(Duration::from_secs(1)), 100).await.unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::TooLarge);
+        let whole = read(Body::from("x".repeat(100)), 100).await.unwrap();
+        assert_eq!(whole.len(), 100);
+    }
+}

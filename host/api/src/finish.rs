@@ -160,4 +160,34 @@ mod tests {
             assert_ne!(made, given);
         }
     }
+
+    async fn answer(router: axum::Router) -> (u16, serde_json::Value) {
+        use tower::ServiceExt;
+        let request = Request::builder().uri("/x").body(Body::empty()).unwrap();
+        let response = router.layer(axum::middleware::from_fn(finish)).oneshot(request).await;
+        let response = response.unwrap();
+        let status = response.status().as_u16();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_a_problem_and_no_broken_connection() {
+        async fn broken() -> &'static str {
+            panic!("a secret of the hub")
+        }
+        let router = axum::Router::new().route("/x", axum::routing::get(broken));
+        let (status, problem) = answer(router).await;
+        assert_eq!((status, &problem["code"]), (500, &"internal".into()));
+        assert_eq!(problem["instance"], "/x");
+        assert!(!problem.to_string().contains("secret"), "{problem}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_does_not_end_is_answered_for() {
+        let stuck = || std::future::pending::<()>();
+        let router = axum::Router::new().route("/x", axum::routing::get(stuck));
+        let (status, problem) = answer(router).await;
+        assert_eq!((status, &problem["code"]), (503, &"not-ready".into()));
+    }
 }
