@@ -3,6 +3,8 @@
 //! One test binary, so that everything is linked once. Each test has a hub of its own in a folder of
 //! its own on free ports.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
 mod crash;
 mod pipeline;
 mod support;
