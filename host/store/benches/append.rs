@@ -4,6 +4,7 @@
 //! `cargo bench -p weir-store --bench append`; `WEIR_BENCH_DIR` names the folder to write to (default:
 //! the target folder), because a temporary folder may be in memory.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time and has settings")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -181,7 +181,7 @@ impl Writer {
 
     async fn serve(&mut self) -> Result<(), Error> {
         self.note_usage();
-        self.check_reserve().await;
+        self.check_reserve();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

@@ -96,7 +96,7 @@ impl Writer {
     }
 
     /// At the start: without its reserve the store does not serve.
-    pub(super) async fn check_reserve(&mut self) {
+    pub(super) fn check_reserve(&mut self) {
         if let Err(cause) = self.reserve.fill() {
             let full = cause.kind() == std::io::ErrorKind::StorageFull;
             let failure = if full { Failure::Full } else { Failure::Disk };

@@ -16,6 +16,9 @@ const RUNS: u64 = 500;
 const ACTIONS: usize = 40;
 const QUEUES: usize = 3;
 
+/// Queue, priority and expiry.
+type Spot = (usize, u32, Timestamp);
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
     Waiting,
@@ -91,7 +94,7 @@ impl Model {
     }
 
     /// Admits a message or not, dropping what must go; `fresh` and later are of the same batch.
-    fn admit(&mut self, targets: &[(usize, u32, Timestamp)], cost: u64, fresh: u64) -> bool {
+    fn admit(&mut self, targets: &[Spot], cost: u64, fresh: u64) -> bool {
         let over = |model: &Self, queue: usize| {
             let max = model.limits[queue].max_bytes.unwrap_or(u64::MAX);
             (model.bytes(queue) + cost).saturating_sub(max)
@@ -206,7 +209,7 @@ impl Run {
         self.model.expire(now);
     }
 
-    fn messages(&mut self, most: usize) -> Vec<(Append, Vec<(usize, u32, Timestamp)>)> {
+    fn messages(&mut self, most: usize) -> Vec<(Append, Vec<Spot>)> {
         let now = self.now();
         let count = self.random.usize(1..=most);
         let mut batch = Vec::new();
@@ -243,11 +246,7 @@ impl Run {
     }
 
     /// What the model makes of a batch: the number of messages that it admits.
-    fn model_append(
-        &mut self,
-        batch: &[(Append, Vec<(usize, u32, Timestamp)>)],
-        whole: bool,
-    ) -> Vec<Vec<Item>> {
+    fn model_append(&mut self, batch: &[(Append, Vec<Spot>)], whole: bool) -> Vec<Vec<Item>> {
         let mut admitted = Vec::new();
         for (at, (append, places)) in batch.iter().enumerate() {
             let cost = record::encoded_len(&append.message) as u64 + 8 + ENTRY_OVERHEAD_BYTES;
