@@ -109,7 +109,7 @@ pub(crate) struct Counters {
     returns: AtomicU64,
 }
 
-/// A snapshot of [`Counters`].
+/// What a module has done since the hub started, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct CounterView {
     /// Calls that went well.
