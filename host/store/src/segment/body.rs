@@ -148,6 +148,6 @@ impl Loaded {
 fn is_sound(entry: &[u8], sequence: u64, seed: Seed) -> bool {
     let Some((head, record)) = entry.split_at_checked(ENTRY_HEAD) else { return false };
     let (length, checksum) = head.split_at(4);
-    length == (record.len() as u64 as u32).to_le_bytes()
+    u32::try_from(record.len()).is_ok_and(|bytes| length == bytes.to_le_bytes())
         && checksum == Seed::with_sequence(seed.checksum(record), sequence).to_le_bytes()
 }

@@ -142,7 +142,7 @@ impl Directory {
             return None;
         }
         let mut bytes = body.strip_prefix(&[VERSION])?;
-        let count = varint::get(&mut bytes)? as usize;
+        let count = varint::get_u32(&mut bytes)? as usize;
         let (min, rest) = bytes.split_first_chunk::<8>()?;
         let (max, rest) = rest.split_first_chunk::<8>()?;
         bytes = rest;
@@ -163,7 +163,7 @@ fn decode_items(bytes: &mut &[u8], count: usize) -> Option<Vec<Item>> {
     let mut offset = 0u32;
     while items.len() < count {
         offset = offset.checked_add(varint::get_u32(bytes)?)?;
-        let length = varint::get(bytes)? as usize;
+        let length = varint::get_u32(bytes)? as usize;
         if length == 0 || length > count - items.len() {
             return None;
         }
@@ -216,7 +216,7 @@ fn encode_lane(lane: &LaneItems, out: &mut Vec<u8>) {
 fn decode_lane(bytes: &mut &[u8], of: usize) -> Option<LaneItems> {
     let endpoint = EndpointId(varint::get_u32(bytes)?);
     let priority = varint::get_u32(bytes)?;
-    let count = varint::get(bytes)? as usize;
+    let count = varint::get_u32(bytes)? as usize;
     if count > of {
         return None;
     }
@@ -226,7 +226,7 @@ fn decode_lane(bytes: &mut &[u8], of: usize) -> Option<LaneItems> {
         index = index.checked_add(varint::get_u32(bytes)?)?;
         let head = varint::get(bytes)?;
         let route = RouteNumber(varint::get_u32(bytes)?);
-        let length = (head >> 1) as usize;
+        let length = usize::try_from(head >> 1).ok()?;
         if length == 0 || length > count - items.len() || index as usize + length > of {
             return None;
         }
@@ -261,12 +261,12 @@ mod tests {
             let mut directory = Directory::new(first);
             directory.slots = slots;
             let mut offset = 0;
-            for (index, (gap, bytes, lane, route, expires)) in steps.into_iter().enumerate() {
+            for (index, (gap, bytes, lane, route, expires)) in (0..).zip(steps) {
                 offset += gap;
                 directory.items.push(Item { offset, bytes });
                 offset += 1;
                 let expires = expires.map_or(Timestamp::NEVER, |s| Timestamp::from_secs(s.into()));
-                let item = LaneItem { index: index as u32, route: RouteNumber(route), expires };
+                let item = LaneItem { index, route: RouteNumber(route), expires };
                 directory.lane(EndpointId(lane), lane).push(item);
                 if route == 0 {
                     directory.lane(EndpointId(9), 0).push(item);

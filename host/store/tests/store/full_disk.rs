@@ -75,7 +75,7 @@ async fn a_full_disk_acknowledges_nothing_and_serves_again_when_there_is_room() 
     stored += 50;
     assert!(store.health().writable);
     let mut seen = Vec::new();
-    while seen.len() < (stored - 40) as usize {
+    while (seen.len() as u64) < stored - 40 {
         seen.extend(ids(&reader.next(1_000, usize::MAX).await));
     }
     assert_eq!(seen, (40..stored).collect::<Vec<_>>());

@@ -1,4 +1,5 @@
 //! The store against real files: one binary.
+#![cfg(test)]
 
 mod crash;
 mod damage;

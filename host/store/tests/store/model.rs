@@ -16,6 +16,9 @@ const RUNS: u64 = 500;
 const ACTIONS: usize = 40;
 const QUEUES: usize = 3;
 
+/// Queue, priority and expiry.
+type Spot = (usize, u32, Timestamp);
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
     Waiting,
@@ -91,7 +94,7 @@ impl Model {
     }
 
     /// Admits a message or not, dropping what must go; `fresh` and later are of the same batch.
-    fn admit(&mut self, targets: &[(usize, u32, Timestamp)], cost: u64, fresh: u64) -> bool {
+    fn admit(&mut self, targets: &[Spot], cost: u64, fresh: u64) -> bool {
         let over = |model: &Self, queue: usize| {
             let max = model.limits[queue].max_bytes.unwrap_or(u64::MAX);
             (model.bytes(queue) + cost).saturating_sub(max)
@@ -165,8 +168,6 @@ impl Run {
     }
 
     fn attach(&mut self, rig: Rig) {
-        let readers = self.endpoints.iter().map(|id| Some(rig.store.reader(*id).unwrap()));
-        self.readers = readers.collect();
         // One queue fits into memory, one never does, one sometimes.
         rig.store.set_window(self.endpoints[0], 3);
         rig.store.set_window(self.endpoints[1], 20);
@@ -174,6 +175,7 @@ impl Run {
             rig.store.set_limit(self.endpoints[queue], *limit);
         }
         self.rig = Some(rig);
+        self.new_readers();
     }
 
     async fn act(&mut self) {
@@ -206,7 +208,7 @@ impl Run {
         self.model.expire(now);
     }
 
-    fn messages(&mut self, most: usize) -> Vec<(Append, Vec<(usize, u32, Timestamp)>)> {
+    fn messages(&mut self, most: usize) -> Vec<(Append, Vec<Spot>)> {
         let now = self.now();
         let count = self.random.usize(1..=most);
         let mut batch = Vec::new();
@@ -243,11 +245,7 @@ impl Run {
     }
 
     /// What the model makes of a batch: the number of messages that it admits.
-    fn model_append(
-        &mut self,
-        batch: &[(Append, Vec<(usize, u32, Timestamp)>)],
-        whole: bool,
-    ) -> Vec<Vec<Item>> {
+    fn model_append(&mut self, batch: &[(Append, Vec<Spot>)], whole: bool) -> Vec<Vec<Item>> {
         let mut admitted = Vec::new();
         for (at, (append, places)) in batch.iter().enumerate() {
             let cost = record::encoded_len(&append.message) as u64 + 8 + ENTRY_OVERHEAD_BYTES;
@@ -496,11 +494,8 @@ impl Run {
         let rig = if orderly { rig.reopen().await } else { rig.crash().await };
         assert_eq!(rig.report.damage, None);
         for item in self.model.queues.iter_mut().flatten() {
-            match item.state {
-                State::InFlight | State::Held => {
-                    item.state = State::Again(Timestamp::from_secs(0));
-                }
-                State::Waiting | State::Again(_) => {}
+            if matches!(item.state, State::InFlight | State::Held) {
+                item.state = State::Again(Timestamp::from_secs(0));
             }
             item.attempt = None;
         }
@@ -559,11 +554,9 @@ impl Run {
     }
 
     fn new_readers(&mut self) {
-        for queue in 0..QUEUES {
-            self.readers[queue] = None;
-            let reader = self.rig().store.reader(self.endpoints[queue]).unwrap();
-            self.readers[queue] = Some(reader);
-        }
+        self.readers.clear();
+        let readers = self.endpoints.iter().map(|id| Some(self.rig().store.reader(*id).unwrap()));
+        self.readers = readers.collect();
     }
 }
 
