@@ -61,6 +61,7 @@ impl Writer {
     /// # Errors
     /// When the file is damaged: trying again would not help.
     pub(super) async fn leave_connection(&mut self) -> Result<(), Error> {
+        self.checkpoint.close().await;
         self.database.close(false).await;
         match self.outage.as_ref().map(|outage| outage.failure) {
             Some(Failure::Damaged) => {
@@ -96,7 +97,7 @@ impl Writer {
     }
 
     /// At the start: without its reserve the store does not serve.
-    pub(super) async fn check_reserve(&mut self) {
+    pub(super) fn check_reserve(&mut self) {
         if let Err(cause) = self.reserve.fill() {
             let full = cause.kind() == std::io::ErrorKind::StorageFull;
             let failure = if full { Failure::Full } else { Failure::Disk };
