@@ -18,16 +18,17 @@ CREATE TABLE route_name (
     name TEXT NOT NULL UNIQUE
 ) STRICT;
 
--- Bodies: pieces of one size, each filling a page, so that a piece is overwritten in place.
+-- Bodies: pieces of one size, each filling a page, so that a piece is overwritten in place. Not
+-- declared NOT NULL, here and below: SQLite would keep a journal for each statement to undo it alone.
 CREATE TABLE slot (
     id INTEGER PRIMARY KEY,
-    body BLOB NOT NULL
+    body BLOB
 ) STRICT;
 
 -- A run of messages: where their bodies are and which queues they were put into.
 CREATE TABLE segment (
     first INTEGER PRIMARY KEY,
-    directory BLOB NOT NULL
+    directory BLOB
 ) STRICT;
 
 -- The next entry of a lane to hand out; what is before it and still owed has a row below.

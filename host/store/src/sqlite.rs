@@ -13,8 +13,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Pages of the log after which a commit copies it into the database: 16 MiB.
-const CHECKPOINT_PAGES: &str = "1000";
+/// Pages of the log after which a commit copies it into the database: 32 MiB, in case that the
+/// checkpoints beside the commits do not keep up.
+const CHECKPOINT_PAGES: &str = "2000";
 /// What of the log stays on disk after that.
 const LOG_BYTES: &str = "20971520";
 /// Connections that read at the same time.
@@ -58,6 +59,17 @@ pub(crate) fn is_of_the_statement(error: &sqlx::Error) -> bool {
     }
 }
 
+/// True when another connection holds what is needed.
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error.code().and_then(|code| code.parse::<u32>().ok());
+            matches!(code.map(|code| code & 0xff), Some(5 | 6))
+        }
+        _ => false,
+    }
+}
+
 /// What every connection has in common.
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
@@ -85,6 +97,8 @@ pub(crate) fn writer_options(path: &Path, durability: Durability) -> SqliteConne
         .pragma("journal_size_limit", LOG_BYTES)
         // A group fits into memory (limits::GROUP_BYTES): its pages go to the log once, at the commit.
         .pragma("cache_spill", "OFF")
+        // Journals of statements are small; never a file.
+        .pragma("temp_store", "MEMORY")
         .pragma("cache_size", "-6144")
         .statement_cache_capacity(64)
 }
@@ -113,10 +127,15 @@ impl Database {
         Self { path, durability, seed, connection: Some(connection) }
     }
 
+    /// How the connection is opened.
+    pub(crate) fn options(&self) -> SqliteConnectOptions {
+        writer_options(&self.path, self.durability)
+    }
+
     /// Opens the connection if it is closed.
     pub(crate) async fn open(&mut self) -> Result<(), Error> {
         if self.connection.is_none() {
-            let options = writer_options(&self.path, self.durability);
+            let options = self.options();
             self.connection = Some(options.connect().await.map_err(Error::database("open"))?);
         }
         Ok(())

@@ -72,7 +72,7 @@ pub struct QueueUsage {
 pub struct Usage {
     /// The queues, by number.
     pub queues: Vec<QueueUsage>,
-    /// Bytes of the database file in use (the log beside it, at most about 20 MiB, and the reserve
+    /// Bytes of the database file in use (the log beside it, at most about 32 MiB, and the reserve
     /// are not counted).
     pub bytes: u64,
     /// Their limit.

@@ -152,7 +152,7 @@ async fn load_segments(
     let end: Option<i64> =
         sqlx::query_scalar("SELECT max(id) FROM slot").fetch_one(&mut *connection).await?;
     let end = u32::try_from(end.map_or(0, |last| last + 1)).map_err(|_| damaged("a slot"))?;
-    let mut all = Vec::new();
+    let mut all = Segments::default();
     let (mut used, mut found, mut last) = (BTreeSet::new(), 0, None);
     let mut key = i64::MIN;
     loop {
@@ -177,7 +177,7 @@ async fn load_segments(
             found += to - from;
             let waiting = load_lanes(&directory, queues)?;
             let live = waiting + u32::try_from(to - from).unwrap_or(u32::MAX);
-            all.push((directory, live));
+            all.load(&directory, live);
             key = first.cast_signed() + 1;
         }
         if rows.len() < 256 {
@@ -187,7 +187,8 @@ async fn load_segments(
     if found < owed.len() {
         return Err(damaged("an owed entry has no message"));
     }
-    Ok(Segments::load(all.into_iter(), end))
+    all.loaded(end);
+    Ok(all)
 }
 
 /// Puts a segment's entries into their lanes; gives the number of those that wait.

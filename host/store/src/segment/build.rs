@@ -42,11 +42,15 @@ impl Builder {
         Self { seed, open: None, touched: false, rows: Rows::default() }
     }
 
-    /// A batch of so many bytes comes: decides whether the open segment goes on.
+    /// A batch of so many bytes comes: decides whether the open segment goes on. Writing its last
+    /// slot again costs a page; what is left in the slot is worth it unless there is little or the
+    /// batch is large.
     pub(crate) fn begin(&mut self, batch_bytes: usize) {
         if let Some(open) = &self.open {
             let left = SLOT_BYTES - open.last.len();
-            if !self.touched && left < SLOT_PAYLOAD / 4 && batch_bytes > left {
+            let worth =
+                if batch_bytes > 4 * SLOT_PAYLOAD { SLOT_PAYLOAD } else { SLOT_PAYLOAD / 4 };
+            if !self.touched && left < worth && batch_bytes > left {
                 self.open = None;
             }
         }
@@ -143,8 +147,8 @@ impl Open {
     ) {
         while !piece.is_empty() {
             if self.last.len() == SLOT_BYTES {
-                self.write_last(seed, slots);
-                self.last = Vec::new();
+                let full = std::mem::take(&mut self.last);
+                self.write_slot(full, seed, slots);
             }
             if self.last.is_empty() {
                 self.directory.slots.push(take_slot());
@@ -157,17 +161,18 @@ impl Open {
         }
     }
 
-    fn write_last(&self, seed: Seed, slots: &mut Vec<(u32, Vec<u8>)>) {
+    /// `slot` is the last one so far.
+    fn write_slot(&self, mut slot: Vec<u8>, seed: Seed, slots: &mut Vec<(u32, Vec<u8>)>) {
         let part = self.directory.slots.len() - 1;
-        let mut slot = Vec::with_capacity(SLOT_BYTES);
-        slot.extend_from_slice(&self.last);
         let part = u32::try_from(part).expect("a segment has few slots");
         finish_slot(&mut slot, self.directory.first, part, seed);
         slots.push((self.directory.slots[part as usize], slot));
     }
 
     fn write_out(&self, seed: Seed, rows: &mut Rows) {
-        self.write_last(seed, &mut rows.slots);
+        let mut copy = Vec::with_capacity(SLOT_BYTES);
+        copy.extend_from_slice(&self.last);
+        self.write_slot(copy, seed, &mut rows.slots);
         rows.directories.push(self.directory.clone());
     }
 }

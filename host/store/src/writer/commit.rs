@@ -56,9 +56,11 @@ impl Writer {
             return Ok(());
         }
         let script = self.write_script(&mut group);
-        match self.database.run(script).await {
+        let pages = script.pages();
+        match self.checkpoint.beside(self.database.run(script)).await {
             Ok(()) => {
                 self.group_committed(group);
+                self.checkpoint.note_commit(pages);
                 Ok(())
             }
             Err(cause) => {

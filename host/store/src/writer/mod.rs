@@ -9,6 +9,7 @@
 //! 3. Jobs commit in the order in which they came.
 //! 4. A full or failing disk is waited out ([`outage`]); a file that contradicts itself ends the task.
 
+mod checkpoint;
 mod commit;
 mod group;
 mod outage;
@@ -30,6 +31,7 @@ use crate::segment::body::{Encoded, SLOT_BYTES};
 use crate::segment::build::Builder;
 use crate::shared::Shared;
 use crate::sqlite::Database;
+use checkpoint::Checkpoint;
 use group::Group;
 use outage::Outage;
 use reserve::Reserve;
@@ -129,6 +131,7 @@ pub struct Writer {
     other_bytes: u64,
     outage: Option<Outage>,
     reserve: Reserve,
+    checkpoint: Checkpoint,
     empty_slot: Arc<Vec<u8>>,
     /// Groups since the last tidying.
     busy: bool,
@@ -143,6 +146,7 @@ impl Writer {
         start: Start,
     ) -> Self {
         let builder = Builder::new(shared.seed);
+        let checkpoint = Checkpoint::new(database.options());
         Self {
             shared,
             jobs,
@@ -156,6 +160,7 @@ impl Writer {
             other_bytes: 0,
             outage: None,
             reserve,
+            checkpoint,
             empty_slot: Arc::new(vec![0; SLOT_BYTES]),
             busy: false,
         }
@@ -174,6 +179,7 @@ impl Writer {
             refuse(job, &Arc::new(Error::Closed));
         }
         self.shared.close();
+        self.checkpoint.close().await;
         self.shared.readers.close().await;
         self.database.close(result.is_ok()).await;
         result
@@ -187,10 +193,14 @@ impl Writer {
         loop {
             let job = match self.waiting.pop_front() {
                 Some(job) => Some(job),
-                // Both branches are cancel-safe.
+                // All branches are cancel-safe.
                 None => tokio::select! {
                     biased;
                     job = self.jobs.recv() => job,
+                    () = self.checkpoint.go_on() => {
+                        self.checkpoint_last_piece().await?;
+                        continue;
+                    }
                     _ = tick.tick() => {
                         self.tick().await?;
                         continue;
@@ -202,6 +212,7 @@ impl Writer {
                 Some(job) => self.round(job).await?,
                 None => return Ok(()),
             }
+            self.checkpoint_last_piece().await?;
             // Under steady load no branch above ever waits.
             if tick_is_due(&mut tick) {
                 self.tick().await?;

@@ -61,6 +61,7 @@ impl Writer {
     /// # Errors
     /// When the file is damaged: trying again would not help.
     pub(super) async fn leave_connection(&mut self) -> Result<(), Error> {
+        self.checkpoint.close().await;
         self.database.close(false).await;
         match self.outage.as_ref().map(|outage| outage.failure) {
             Some(Failure::Damaged) => {

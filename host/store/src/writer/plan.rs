@@ -13,9 +13,10 @@ use crate::message::{
 use crate::queue::lane::Waiting;
 use crate::queue::owed::State;
 use crate::queue::{Index, Queue, cost};
-use crate::segment::body::PAGE_BYTES;
+use crate::segment::body::{Encoded, PAGE_BYTES};
 use crate::shared::Shared;
 use crate::view::WhenFull;
+use smallvec::SmallVec;
 use std::sync::Arc;
 use weir_core::id::Sequence;
 use weir_core::record;
@@ -40,10 +41,15 @@ impl Writer {
         self.builder.begin(job.encoded.bytes.len());
         let first = self.next_sequence;
         let (mut accepted, mut refused) = (0, None);
+        let whole = self.admit_whole(group, &job);
         while accepted < job.batch.len() {
             let range = job.encoded.range(accepted);
             let append = &job.batch[accepted];
-            match self.admit(group, &append.targets, range.len() as u64, &[]) {
+            let admitted = match whole {
+                true => Ok(()),
+                false => self.admit(group, &append.targets, range.len() as u64),
+            };
+            match admitted {
                 Ok(()) => {
                     self.put(group, append, &job.encoded.bytes[range]);
                     accepted += 1;
@@ -143,18 +149,25 @@ impl Writer {
         None
     }
 
-    /// Admits everything that a change appends, or nothing.
-    fn admit_change(&mut self, group: &mut Group, job: &ChangeJob) -> Result<(), Refusal> {
-        let mut needs: Vec<(Target, u64)> = Vec::new();
-        for (at, append) in job.change.append.iter().enumerate() {
-            let bytes = job.encoded.range(at).len() as u64;
-            for target in &append.targets {
-                match needs.iter_mut().find(|(known, _)| known.endpoint == target.endpoint) {
-                    Some((_, sum)) => *sum += bytes + cost(0),
-                    None => needs.push((*target, bytes + cost(0))),
-                }
+    /// Admits a whole batch when there is room for all of it, which there nearly always is.
+    fn admit_whole(&mut self, group: &mut Group, job: &AppendJob) -> bool {
+        let needs = needs(&job.batch, &job.encoded);
+        let has_room = |index: &Index, need: u64| {
+            index.limit.max_bytes.is_none_or(|max| index.bytes + need <= max)
+        };
+        for (target, need) in &needs {
+            match self.part(group, target.endpoint) {
+                Ok(at) if has_room(&group.parts[at].queue.lock(), *need) => {}
+                Ok(_) | Err(_) => return false,
             }
         }
+        self.check_store(job.encoded.bytes.len() as u64).is_ok()
+            && self.admit_needs(group, &needs, &[]).is_ok()
+    }
+
+    /// Admits everything that a change appends, or nothing.
+    fn admit_change(&mut self, group: &mut Group, job: &ChangeJob) -> Result<(), Refusal> {
+        let needs = needs(&job.change.append, &job.encoded);
         let freed: Vec<(EndpointId, Sequence)> = job
             .change
             .settle
@@ -169,17 +182,11 @@ impl Writer {
     }
 
     /// Admits one message with its entry of `bytes`.
-    fn admit(
-        &mut self,
-        group: &mut Group,
-        targets: &[Target],
-        bytes: u64,
-        freed: &[(EndpointId, Sequence)],
-    ) -> Result<(), Refusal> {
+    fn admit(&mut self, group: &mut Group, targets: &[Target], bytes: u64) -> Result<(), Refusal> {
         self.check_store(bytes)?;
-        let needs: smallvec::SmallVec<[(Target, u64); 4]> =
+        let needs: SmallVec<[(Target, u64); 4]> =
             targets.iter().map(|target| (*target, bytes + cost(0))).collect();
-        self.admit_needs(group, &needs, freed)
+        self.admit_needs(group, &needs, &[])
     }
 
     fn check_store(&self, bytes: u64) -> Result<(), Refusal> {
@@ -342,6 +349,21 @@ impl Writer {
         }
         true
     }
+}
+
+/// What the messages need in each queue.
+fn needs(messages: &[Append], encoded: &Encoded) -> SmallVec<[(Target, u64); 4]> {
+    let mut needs: SmallVec<[(Target, u64); 4]> = SmallVec::new();
+    for (at, append) in messages.iter().enumerate() {
+        let need = encoded.range(at).len() as u64 + cost(0);
+        for target in &append.targets {
+            match needs.iter_mut().find(|(known, _)| known.endpoint == target.endpoint) {
+                Some((_, sum)) => *sum += need,
+                None => needs.push((*target, need)),
+            }
+        }
+    }
+    needs
 }
 
 /// Records of the entries that become dead letters, in order.

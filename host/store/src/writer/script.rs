@@ -5,6 +5,9 @@
 //! has `?`. So the writer puts a whole group into one text. Its statements are constant pieces;
 //! lists have lengths of powers of two (filled up with NULL rows, which the statement leaves out), so
 //! that few different texts come up and sqlx's cache of prepared statements holds them all.
+//!
+//! The two tables that every group writes are written with REPLACE: without an index and without a
+//! constraint that can fail it overwrites a row in place, and needs no journal of the statement.
 
 use sqlx::Arguments;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
@@ -29,16 +32,15 @@ pub(crate) struct List {
 }
 
 pub(super) const PUT_SLOTS: List = List {
-    before: "INSERT INTO slot (id, body) SELECT column1, column2 FROM (VALUES ",
+    before: "REPLACE INTO slot (id, body) SELECT column1, column2 FROM (VALUES ",
     row: "(?,?)",
-    after: ") WHERE column1 IS NOT NULL ON CONFLICT (id) DO UPDATE SET body = excluded.body;",
+    after: ") WHERE column1 IS NOT NULL;",
     width: 2,
 };
 pub(super) const PUT_SEGMENTS: List = List {
-    before: "INSERT INTO segment (first, directory) SELECT column1, column2 FROM (VALUES ",
+    before: "REPLACE INTO segment (first, directory) SELECT column1, column2 FROM (VALUES ",
     row: "(?,?)",
-    after: ") WHERE column1 IS NOT NULL \
-            ON CONFLICT (first) DO UPDATE SET directory = excluded.directory;",
+    after: ") WHERE column1 IS NOT NULL;",
     width: 2,
 };
 pub(super) const DELETE_SEGMENTS: List =
@@ -145,11 +147,15 @@ struct Call {
 
 /// The transaction that is being put together.
 #[derive(Debug)]
-pub(crate) struct Script(Vec<Call>);
+pub(crate) struct Script {
+    calls: Vec<Call>,
+    pages: usize,
+}
 
 impl Script {
     pub(super) fn new() -> Self {
-        Self(vec![Call { sql: "BEGIN IMMEDIATE;".to_owned(), ..Call::default() }])
+        let first = Call { sql: "BEGIN IMMEDIATE;".to_owned(), ..Call::default() };
+        Self { calls: vec![first], pages: 0 }
     }
 
     /// Adds a statement over `rows`; `bind` adds the values of one row.
@@ -161,10 +167,10 @@ impl Script {
     ) {
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
-            if self.0.last().is_some_and(|call| call.values.0.len() >= VALUES_IN_A_CALL) {
-                self.0.push(Call::default());
+            if self.calls.last().is_some_and(|call| call.values.0.len() >= VALUES_IN_A_CALL) {
+                self.calls.push(Call::default());
             }
-            let call = self.0.last_mut().expect("a script has at least one call");
+            let call = self.calls.last_mut().expect("a script has at least one call");
             let mut count = 0;
             while count < ROWS
                 && let Some(row) = rows.next()
@@ -172,6 +178,8 @@ impl Script {
                 bind(&mut call.values, row);
                 count += 1;
             }
+            // Slots and directories are large; of the others many share a page.
+            self.pages += if list.width == 2 { count } else { 1 };
             let filled = count.next_power_of_two();
             for _ in 0..(filled - count) * list.width {
                 call.values.add(None::<i64>);
@@ -180,13 +188,18 @@ impl Script {
         }
     }
 
+    /// Pages that it writes, about.
+    pub(super) fn pages(&self) -> usize {
+        self.pages
+    }
+
     /// Runs the transaction to its commit.
     pub(crate) async fn run(
         mut self,
         connection: &mut SqliteConnection,
     ) -> Result<(), sqlx::Error> {
-        self.0.last_mut().expect("a script has at least one call").sql.push_str("COMMIT;");
-        for call in self.0 {
+        self.calls.last_mut().expect("a script has at least one call").sql.push_str("COMMIT;");
+        for call in self.calls {
             let query = sqlx::query_with(AssertSqlSafe(call.sql), call.values.0);
             query.execute(&mut *connection).await?;
         }

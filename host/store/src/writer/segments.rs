@@ -11,8 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use weir_core::clock::Timestamp;
 
-/// New slots are made in steps, because a page that is new costs three more that say so.
+/// New slots are made in steps, because a page that is new costs three more that say so …
 const STEP: u32 = 8;
+/// … unless a group needs more than a few: then those three are shared already.
+const FEW: u32 = 3;
 
 /// What the writer knows of a segment without reading it.
 #[derive(Debug, Clone)]
@@ -62,17 +64,22 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
-    /// As found in the file.
-    pub(crate) fn load(directories: impl Iterator<Item = (Directory, u32)>, end: u32) -> Self {
-        let all: BTreeMap<u64, Segment> = directories
-            .map(|(directory, live)| (directory.first, Segment::of(&directory, live)))
-            .collect();
-        let mut free: BTreeSet<u32> = (0..end).collect();
-        for slot in all.values().flat_map(|segment| &segment.slots) {
-            free.remove(slot);
+    /// Takes a segment in as found in the file; [`Segments::loaded`] comes last.
+    pub(crate) fn load(&mut self, directory: &Directory, live: u32) {
+        if live == 0 {
+            self.died.push(directory.first);
         }
-        let died = all.iter().filter(|(_, s)| s.live == 0).map(|(first, _)| *first).collect();
-        Self { all, free, end, end_before: end, died, ..Self::default() }
+        self.all.insert(directory.first, Segment::of(directory, live));
+    }
+
+    /// All segments are there; the slots below `end` that none of them has are free.
+    pub(crate) fn loaded(&mut self, end: u32) {
+        self.free = (0..end).collect();
+        for slot in self.all.values().flat_map(|segment| &segment.slots) {
+            self.free.remove(slot);
+        }
+        self.end = end;
+        self.end_before = end;
     }
 
     /// Pages that hold bodies.
@@ -116,7 +123,7 @@ impl Segments {
     pub(super) fn spare(&mut self) -> Range<u32> {
         let made = self.end - self.end_before;
         let start = self.end;
-        if made > 0 && made < STEP {
+        if made > 0 && made <= FEW {
             self.end = self.end_before + STEP;
         }
         self.spare = start..self.end;

@@ -168,8 +168,6 @@ impl Run {
     }
 
     fn attach(&mut self, rig: Rig) {
-        let readers = self.endpoints.iter().map(|id| Some(rig.store.reader(*id).unwrap()));
-        self.readers = readers.collect();
         // One queue fits into memory, one never does, one sometimes.
         rig.store.set_window(self.endpoints[0], 3);
         rig.store.set_window(self.endpoints[1], 20);
@@ -177,6 +175,7 @@ impl Run {
             rig.store.set_limit(self.endpoints[queue], *limit);
         }
         self.rig = Some(rig);
+        self.new_readers();
     }
 
     async fn act(&mut self) {
@@ -495,11 +494,8 @@ impl Run {
         let rig = if orderly { rig.reopen().await } else { rig.crash().await };
         assert_eq!(rig.report.damage, None);
         for item in self.model.queues.iter_mut().flatten() {
-            match item.state {
-                State::InFlight | State::Held => {
-                    item.state = State::Again(Timestamp::from_secs(0));
-                }
-                State::Waiting | State::Again(_) => {}
+            if matches!(item.state, State::InFlight | State::Held) {
+                item.state = State::Again(Timestamp::from_secs(0));
             }
             item.attempt = None;
         }
@@ -558,11 +554,9 @@ impl Run {
     }
 
     fn new_readers(&mut self) {
-        for queue in 0..QUEUES {
-            self.readers[queue] = None;
-            let reader = self.rig().store.reader(self.endpoints[queue]).unwrap();
-            self.readers[queue] = Some(reader);
-        }
+        self.readers.clear();
+        let readers = self.endpoints.iter().map(|id| Some(self.rig().store.reader(*id).unwrap()));
+        self.readers = readers.collect();
     }
 }
 
