@@ -20,8 +20,6 @@ const BEGIN_BYTES: u64 = 16 * 1024 * 1024;
 const REST_BYTES: u64 = 1024 * 1024;
 /// Passes before the writer takes whatever is left.
 const PASSES: u32 = 4;
-/// Pages that a transaction writes beside the ones that it is about.
-const PAGES_BESIDE: u64 = 3;
 
 type Pass = BoxFuture<'static, Result<(SqliteConnection, u64), sqlx::Error>>;
 
@@ -59,7 +57,7 @@ impl Checkpoint {
 
     /// Notes what a commit has added to the log.
     pub(super) fn note_commit(&mut self, pages: usize) {
-        self.log_bytes += (pages as u64 + PAGES_BESIDE) * PAGE_BYTES;
+        self.log_bytes += pages as u64 * PAGE_BYTES;
         if self.log_bytes >= BEGIN_BYTES && self.pass.is_none() && !self.last_piece {
             self.passes = 0;
             self.begin_pass();

@@ -1,7 +1,7 @@
 //! The writer: the one task that changes the file.
 //!
-//! A group is whatever waits when the last commit ends: no timer, so a lone message is committed at
-//! once and a crowd shares a commit. Invariants:
+//! A group is whatever waits when the last commit ends: a lone message is committed at once and a crowd
+//! shares a commit. Only what nobody waits for has a timer ([`company`]). Invariants:
 //!
 //! 1. Nobody is answered before the commit of what he asked for.
 //! 2. A group is in the file whole or not at all; after a failed commit the indexes in memory are as
@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod commit;
+mod company;
 mod group;
 mod outage;
 mod plan;
@@ -196,7 +197,10 @@ impl Writer {
                 // All branches are cancel-safe.
                 None => tokio::select! {
                     biased;
-                    job = self.jobs.recv() => job,
+                    job = self.jobs.recv() => match job {
+                        Some(job) => Some(self.with_company(job).await),
+                        None => None,
+                    },
                     () = self.checkpoint.go_on() => {
                         self.checkpoint_last_piece().await?;
                         continue;
