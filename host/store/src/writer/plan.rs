@@ -139,7 +139,9 @@ impl Writer {
             self.put(group, append, &job.encoded.bytes[job.encoded.range(at)]);
         }
         if let Some((module, changes)) = &job.change.state {
-            group.state.extend(changes.iter().map(|change| (module.clone(), change.clone())));
+            let keyed =
+                changes.iter().map(|change| ((module.clone(), change.key.clone()), change.clone()));
+            group.state.extend(keyed);
         }
         group.replayed.extend(&job.change.replayed);
         group.messages += job.change.settle.len();
@@ -311,19 +313,30 @@ impl Writer {
     ) -> bool {
         let Ok(at) = self.part(group, endpoint) else { return false };
         let part = &mut group.parts[at];
-        let Some(before) = part.queue.lock().take(sequence) else { return false };
+        let found = part.queue.lock().take(sequence);
+        let (before, now) = match (found, part.stay.get(&sequence)) {
+            (Some(owed), _) => (owed, owed),
+            // An earlier change of this group has put it aside: this one has the last word.
+            (None, Some(&at)) => {
+                let Settled { before, after, .. } = part.settled[at];
+                let Some(now) = after else { return false };
+                (before, now)
+            }
+            (None, None) => return false,
+        };
         part.pass(before.priority, sequence);
-        let mut after = None;
-        match disposition {
-            Disposition::Done | Disposition::Dead { .. } => self.segments.release(sequence),
-            Disposition::Hold => {
-                after = Some((State::Held, before.holds_sender, before.attempt));
+        let after = match disposition {
+            Disposition::Done | Disposition::Dead { .. } => {
+                self.segments.release(sequence);
+                None
             }
+            // The consumer has it: nobody waits for it any more.
+            Disposition::Hold => Some((State::Held, false, now.attempt)),
             Disposition::Retry { not_before, hold_sender } => {
-                let holds = before.holds_sender || *hold_sender;
-                after = Some((State::Retry(*not_before), holds, before.attempt + 1));
+                let holds = now.holds_sender || *hold_sender;
+                Some((State::Retry(*not_before), holds, now.attempt + 1))
             }
-        }
+        };
         let after = after.map(|(state, holds_sender, attempt)| crate::queue::owed::Owed {
             state,
             holds_sender,
@@ -331,7 +344,7 @@ impl Writer {
             row: true,
             ..before
         });
-        part.settled.push(Settled { sequence, before, after });
+        part.put_aside(Settled { sequence, before, after });
         if let Disposition::Dead { reason, code, module_digest } = disposition
             && let Some(record) = record
         {
@@ -340,7 +353,7 @@ impl Writer {
                 sequence,
                 route: before.route.0,
                 at: self.shared.clock.now(),
-                attempts: before.attempt,
+                attempts: now.attempt,
                 reason: reason.clone(),
                 code: code.clone(),
                 module_digest: *module_digest,
