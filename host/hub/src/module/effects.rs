@@ -41,6 +41,8 @@ pub(crate) struct Effects<'a> {
     pub(crate) component: Digest,
     /// Queue of each declared input.
     pub(crate) inputs: &'a [EndpointId],
+    /// Then nothing is given up: it waits until it is known whether this version stays.
+    pub(crate) on_probation: bool,
 }
 
 impl Effects<'_> {
@@ -84,15 +86,19 @@ impl Effects<'_> {
                 Fate::Held
             }
             Outcome::Retry { reason, after } => {
-                settle(self.retry(&held.entry, reason, after));
-                Fate::Retried
+                let disposition = self.retry(&held.entry, reason, after);
+                let fate = fate_of(&disposition);
+                settle(disposition);
+                fate
             }
             Outcome::Reject { reason, code } => {
-                settle(match self.spec.errors.reject {
-                    RejectPolicy::DeadLetter => self.dead(reason, code),
+                let disposition = match self.spec.errors.reject {
+                    RejectPolicy::DeadLetter => self.give_up(reason, code),
                     RejectPolicy::Drop => Disposition::Done,
-                });
-                Fate::Rejected
+                };
+                let fate = fate_of(&disposition);
+                settle(disposition);
+                fate
             }
             Outcome::Abandon { .. } => return,
             Outcome::Pass { .. } | Outcome::Annotate { .. } | Outcome::Emit(_)
@@ -122,8 +128,11 @@ impl Effects<'_> {
                         Fate::Passed
                     }
                     Err(error) => {
-                        settle(self.dead(error.to_string(), Some("too-large".to_owned())));
-                        Fate::Rejected
+                        let code = Some("too-large".to_owned());
+                        let disposition = self.give_up(error.to_string(), code);
+                        let fate = fate_of(&disposition);
+                        settle(disposition);
+                        fate
                     }
                 }
             }
@@ -164,7 +173,7 @@ impl Effects<'_> {
     fn retry(&self, entry: &Entry, reason: String, after: Option<Duration>) -> Disposition {
         let rule = &self.spec.errors.retry;
         if entry.attempt >= rule.max_attempts {
-            return self.dead(reason, Some("max-attempts".to_owned()));
+            return self.give_up(reason, Some("max-attempts".to_owned()));
         }
         let wait = after.unwrap_or_default().max(retry_wait(rule, entry.attempt));
         Disposition::Retry {
@@ -173,9 +182,27 @@ impl Effects<'_> {
         }
     }
 
-    /// The disposition of a message that goes no further because of this module.
-    pub(crate) fn dead(&self, reason: String, code: Option<String>) -> Disposition {
+    /// The disposition of a message that this version does not want. While it is on probation the
+    /// message comes again afterwards, to whichever version is in force then.
+    fn give_up(&self, reason: String, code: Option<String>) -> Disposition {
+        match self.on_probation {
+            false => self.dead(reason, code),
+            true => Disposition::Retry {
+                not_before: self.hub.clock().now().after(limits::PROBATION),
+                hold_sender: false,
+            },
+        }
+    }
+
+    fn dead(&self, reason: String, code: Option<String>) -> Disposition {
         Disposition::Dead { reason, code, module_digest: Some(self.component) }
+    }
+}
+
+fn fate_of(disposition: &Disposition) -> Fate {
+    match disposition {
+        Disposition::Retry { .. } => Fate::Retried,
+        Disposition::Dead { .. } | Disposition::Done | Disposition::Hold => Fate::Rejected,
     }
 }
 
