@@ -2,7 +2,9 @@
 //! a real store in a temporary folder.
 #![expect(clippy::unwrap_used, reason = "this file is tests and their helpers")]
 
+mod clients;
 mod faults;
+mod history;
 mod holding;
 mod hub;
 mod retrying;

@@ -1,0 +1,43 @@
+//! Connected clients: what they took, and what they did not.
+
+use crate::hub::{SINK, TestHub, wait_for};
+use std::sync::{Arc, Mutex};
+use weir_core::id::Identity;
+use weir_core::port::{Answer, Batch, BoxFuture, Consumer, Fault, Outcome};
+use weir_hub::{Fate, MessageName};
+
+/// Takes the first message of a batch and leaves before the others are acknowledged.
+#[derive(Default)]
+struct TakesOne(Mutex<Vec<u64>>);
+
+impl Consumer for TakesOne {
+    fn deliver(&self, batch: Batch) -> BoxFuture<'_, Result<Answer, Fault>> {
+        let mut outcomes = vec![Outcome::Abandon { sent: true }; batch.deliveries.len()];
+        outcomes[0] = Outcome::Accepted;
+        let ids = batch.deliveries.iter().map(|delivery| delivery.message.id().0);
+        self.0.lock().unwrap().extend(ids);
+        Box::pin(async move { Ok(Answer { outcomes, ..Answer::default() }) })
+    }
+}
+
+#[tokio::test]
+async fn only_what_a_client_acknowledged_counts_as_delivered() {
+    let hub = TestHub::start().await;
+    hub.route("in", "FROM /messages/* INTO BrokeredEndpoint(\"/modules/sink/inputs/in\")").await;
+    hub.send("a", &["1", "2", "3"]).await;
+    let consumer = Arc::new(TakesOne::default());
+    let sink = Identity::module("E".parse().unwrap(), "sink".parse().unwrap());
+    let mut session = hub.connect(&sink).await;
+    session.take_inputs(Arc::clone(&consumer) as Arc<dyn Consumer>);
+    wait_for("three deliveries", || async { hub.queue(SINK).await.is_empty().then_some(()) }).await;
+    let ids = consumer.0.lock().unwrap().clone();
+    assert_eq!(ids[..3].iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
+    for id in &ids[..3] {
+        let name = MessageName::Number(weir_core::id::MessageId(*id));
+        let explanation = hub.hub.explain(&name).await.unwrap().unwrap();
+        let fates: Vec<Fate> = explanation.fates.iter().map(|fate| fate.fate).collect();
+        assert_eq!(fates, [Fate::Delivered], "{}", explanation.summary);
+    }
+    let sent = hub.hub.metrics_text().unwrap();
+    assert!(sent.contains("} 3"), "{sent}");
+}
