@@ -76,8 +76,10 @@ pub const MAX_OWED: usize = 10_000;
 pub const MAX_HOPS: u8 = 32;
 /// Explanations kept for accepted messages that are no longer stored.
 pub const EXPLANATIONS: usize = 10_000;
-/// Dead letters kept; the oldest go first, counted.
+/// Dead letters kept; the oldest go first.
 pub const DEAD_LETTERS: u64 = 100_000;
+/// One part in so many of the store is for them, so that rejected messages never stop the others.
+pub const DEAD_LETTER_SHARE: u64 = 4;
 /// Deliveries of one message before it is a dead letter.
 pub const MAX_ATTEMPTS: u32 = 5;
 

@@ -98,6 +98,16 @@ impl Writer {
     /// Plans a change. A job that comes back waits for the group's commit.
     pub(super) async fn plan_change(&mut self, group: &mut Group, job: ChangeJob) -> Option<Job> {
         let bytes = job.encoded.bytes.len() as u64;
+        // Before anything is admitted: what cannot be read now must not leave without its copy.
+        let records = match dead_records(&self.shared, &job).await {
+            Ok(records) => records,
+            Err(cause) => {
+                job.chain.snap();
+                let refused = refusal_of(Why::Unavailable(Arc::new(cause)), job.change);
+                drop(job.reply.send(Err(refused)));
+                return None;
+            }
+        };
         loop {
             let targets: Vec<Target> = job
                 .change
@@ -122,7 +132,6 @@ impl Writer {
                 }
             }
         }
-        let records = dead_records(&self.shared, &job).await;
         self.builder.begin(job.encoded.bytes.len());
         let mut records = records.into_iter();
         let mut unknown = 0;
@@ -379,12 +388,18 @@ fn needs(messages: &[Append], encoded: &Encoded) -> SmallVec<[(Target, u64); 4]>
     needs
 }
 
-/// Records of the entries that become dead letters, in order.
-async fn dead_records(shared: &Shared, job: &ChangeJob) -> Vec<Option<Vec<u8>>> {
+/// Records of the entries that become dead letters, in order; none for one that is damaged.
+async fn dead_records(shared: &Shared, job: &ChangeJob) -> Result<Vec<Option<Vec<u8>>>, Error> {
     let mut records = Vec::new();
-    for (_, sequence, disposition) in &job.change.settle {
+    for (endpoint, sequence, disposition) in &job.change.settle {
         if matches!(disposition, Disposition::Dead { .. }) {
-            let record = shared.record(sequence.0).await.ok().flatten();
+            let record = shared.record(sequence.0).await?;
+            if record.is_none()
+                && let Some(queue) = shared.queue(*endpoint)
+                && queue.lock().owed(sequence.0).is_some()
+            {
+                shared.note_damaged(&queue, 1);
+            }
             records.push(record.map(|record| {
                 let mut bytes = Vec::with_capacity(record::encoded_len(&record.message));
                 record::encode(&record.message, record.table, &mut bytes);
@@ -392,7 +407,7 @@ async fn dead_records(shared: &Shared, job: &ChangeJob) -> Vec<Option<Vec<u8>>> 
             }));
         }
     }
-    records
+    Ok(records)
 }
 
 struct QueueLimits {
