@@ -2,9 +2,12 @@
 
 use crate::hub::{SINK, TestHub, wait_for};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::timeout;
+use weir_core::clock::{Clock, Timestamp};
 use weir_core::id::Identity;
 use weir_core::port::{Answer, Batch, BoxFuture, Consumer, Fault, Outcome};
-use weir_hub::{Fate, MessageName};
+use weir_hub::{Fate, Leave, MessageName};
 
 /// Takes the first message of a batch and leaves before the others are acknowledged.
 #[derive(Default)]
@@ -40,4 +43,19 @@ async fn only_what_a_client_acknowledged_counts_as_delivered() {
     }
     let sent = hub.hub.metrics_text().unwrap();
     assert!(sent.contains("} 3"), "{sent}");
+}
+
+#[tokio::test]
+async fn a_token_ends_by_the_clock_on_the_wall_also_when_that_is_set() {
+    let hub = TestHub::with_clock(Clock::manual(Timestamp::from_secs(1_000_000))).await;
+    let mut session = hub.connect(&Identity::device("a".parse().unwrap())).await;
+    tokio::time::pause();
+    let minute = Duration::from_secs(60);
+    assert!(timeout(minute, session.left()).await.is_err());
+    let mut left = std::pin::pin!(session.left());
+    assert!(timeout(minute, &mut left).await.is_err());
+    hub.clock.advance(Duration::from_secs(3_599));
+    assert!(timeout(minute, &mut left).await.is_err());
+    hub.clock.advance(Duration::from_secs(2));
+    assert_eq!(timeout(minute, &mut left).await, Ok(Leave::Expired));
 }
