@@ -195,6 +195,7 @@ impl Hub {
         // Modules first: their inputs are then known as theirs when the routes open the queues.
         hub.0.modules.start_all(&hub).await?;
         hub.0.routes.load(&hub).await?;
+        hub.serve_leftovers().await?;
         hub.0.uplink.start(&hub).await?;
         Ok(hub)
     }

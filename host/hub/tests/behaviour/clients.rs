@@ -1,6 +1,6 @@
 //! Connected clients: what they took, and what they did not.
 
-use crate::hub::{SINK, TestHub, wait_for};
+use crate::hub::{PASS, SINK, TestHub, body, each, wait_for};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -8,6 +8,18 @@ use weir_core::clock::{Clock, Timestamp};
 use weir_core::id::Identity;
 use weir_core::port::{Answer, Batch, BoxFuture, Consumer, Fault, Outcome};
 use weir_hub::{Fate, Leave, MessageName};
+
+/// Takes everything.
+#[derive(Default)]
+struct TakesAll(Mutex<Vec<String>>);
+
+impl Consumer for TakesAll {
+    fn deliver(&self, batch: Batch) -> BoxFuture<'_, Result<Answer, Fault>> {
+        let outcomes = vec![Outcome::Accepted; batch.deliveries.len()];
+        self.0.lock().unwrap().extend(batch.deliveries.iter().map(body));
+        Box::pin(async move { Ok(Answer { outcomes, ..Answer::default() }) })
+    }
+}
 
 /// Takes the first message of a batch and leaves before the others are acknowledged.
 #[derive(Default)]
@@ -58,4 +70,31 @@ async fn a_token_ends_by_the_clock_on_the_wall_also_when_that_is_set() {
     assert!(timeout(minute, &mut left).await.is_err());
     hub.clock.advance(Duration::from_secs(2));
     assert_eq!(timeout(minute, &mut left).await, Ok(Leave::Expired));
+}
+
+#[tokio::test]
+async fn what_a_deleted_route_has_queued_is_delivered_also_after_a_restart() {
+    let hub = TestHub::start().await;
+    hub.install(serde_json::json!({}), each(|_| Ok(PASS))).await;
+    hub.send("a", &["1", "2"]).await;
+    hub.sunk(2).await;
+    let name = "m".parse().unwrap();
+    hub.hub.modules().delete(&hub.hub, &name, weir_store::Expect::Any).await.unwrap();
+    hub.send("a", &["3"]).await;
+    for route in ["in", "out"] {
+        let name = route.parse().unwrap();
+        hub.hub.routes().delete(&hub.hub, &name, weir_store::Expect::Any).await.unwrap();
+    }
+    let hub = hub.restart().await;
+    for (module, waiting) in [("sink", vec!["1", "2"]), ("m", vec!["3"])] {
+        let consumer = Arc::new(TakesAll::default());
+        let identity = Identity::module("E".parse().unwrap(), module.parse().unwrap());
+        let mut session = hub.connect(&identity).await;
+        session.take_inputs(Arc::clone(&consumer) as Arc<dyn Consumer>);
+        let got = || async {
+            let got = consumer.0.lock().unwrap().clone();
+            (got.len() == waiting.len()).then_some(got)
+        };
+        assert_eq!(wait_for("deliveries", got).await, waiting);
+    }
 }

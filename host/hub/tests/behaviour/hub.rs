@@ -124,7 +124,7 @@ pub(crate) struct TestHub {
     pub(crate) clock: Clock,
     runtime: Arc<Closures>,
     storage: TaskGroup,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl TestHub {
@@ -134,7 +134,22 @@ impl TestHub {
     }
 
     pub(crate) async fn with_clock(clock: Clock) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let hub = Self::open(tempfile::tempdir().unwrap(), clock).await;
+        hub.route(
+            "in",
+            "FROM /messages/* WHERE NOT IS_DEFINED($connectionModuleId) \
+             INTO BrokeredEndpoint(\"/modules/m/inputs/in\")",
+        )
+        .await;
+        hub.route(
+            "out",
+            "FROM /messages/modules/m/* INTO BrokeredEndpoint(\"/modules/sink/inputs/in\")",
+        )
+        .await;
+        hub
+    }
+
+    async fn open(folder: TempDir, clock: Clock) -> Self {
         let options = Options {
             dir: folder.path().to_owned(),
             durability: Durability::Power,
@@ -159,19 +174,13 @@ impl TestHub {
         let parts = Parts { store, report, start, runtime: modules, upstream: None };
         let hub = Hub::start(config, clock.clone(), parts, TaskGroup::default()).await.unwrap();
         hub.set_ready(true);
-        let hub = Self { hub, clock, runtime, storage, _folder: folder };
-        hub.route(
-            "in",
-            "FROM /messages/* WHERE NOT IS_DEFINED($connectionModuleId) \
-             INTO BrokeredEndpoint(\"/modules/m/inputs/in\")",
-        )
-        .await;
-        hub.route(
-            "out",
-            "FROM /messages/modules/m/* INTO BrokeredEndpoint(\"/modules/sink/inputs/in\")",
-        )
-        .await;
-        hub
+        Self { hub, clock, runtime, storage, folder }
+    }
+
+    /// Stops it and starts it again on the same store.
+    pub(crate) async fn restart(self) -> Self {
+        let (clock, folder) = (self.clock.clone(), self.stop().await);
+        Self::open(folder, clock).await
     }
 
     pub(crate) async fn route(&self, name: &str, text: &str) {
@@ -293,10 +302,11 @@ impl TestHub {
         self.hub.store().set_limit(self.endpoint(queue), limit);
     }
 
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(self) -> TempDir {
         assert_eq!(self.hub.tasks().shut_down(Duration::from_secs(5)).await, None);
         self.hub.store().close().await;
         assert_eq!(self.storage.shut_down(Duration::from_secs(1)).await, None);
+        self.folder
     }
 }
 
