@@ -52,10 +52,13 @@ impl Effects<'_> {
         for (held, outcome) in entries.iter().zip(answer.outcomes) {
             self.outcome(held, outcome, &mut change);
         }
+        // Nobody knows which message a send is owed to: the one furthest round a loop counts.
+        let hops = entries.iter().map(|held| held.entry.record.message.hops().saturating_add(1));
+        let hops = hops.max().unwrap_or(0);
         for send in answer.sends {
             let message = self.emission(send);
             let stamped = message.0.stamp(self.identity, self.hub.number(), self.hub.clock().now());
-            self.route(stamped, &mut change.append);
+            self.route(stamped.after_hops(hops), &mut change.append);
         }
         for number in answer.releases {
             let (sequence, input) = from_number(number);
@@ -101,14 +104,6 @@ impl Effects<'_> {
                 fate
             }
             Outcome::Abandon { .. } => return,
-            Outcome::Pass { .. } | Outcome::Annotate { .. } | Outcome::Emit(_)
-                if message.hops() >= limits::MAX_HOPS =>
-            {
-                let reason =
-                    format!("came through {} modules: the routes form a loop", limits::MAX_HOPS);
-                settle(self.dead(reason, Some("hop-limit".to_owned())));
-                Fate::Rejected
-            }
             Outcome::Pass { output } => {
                 settle(Disposition::Done);
                 let onward =
@@ -186,16 +181,12 @@ impl Effects<'_> {
     /// message comes again afterwards, to whichever version is in force then.
     fn give_up(&self, reason: String, code: Option<String>) -> Disposition {
         match self.on_probation {
-            false => self.dead(reason, code),
+            false => Disposition::Dead { reason, code, module_digest: Some(self.component) },
             true => Disposition::Retry {
                 not_before: self.hub.clock().now().after(limits::PROBATION),
                 hold_sender: false,
             },
         }
-    }
-
-    fn dead(&self, reason: String, code: Option<String>) -> Disposition {
-        Disposition::Dead { reason, code, module_digest: Some(self.component) }
     }
 }
 

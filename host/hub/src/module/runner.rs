@@ -211,6 +211,7 @@ impl Runner {
                 }
                 Event::Committed(entries, result) => self.committed(entries, result).await,
                 Event::Part(part) if bypass => {
+                    let Some(part) = self.end_loops(part).await else { continue };
                     let answer = Answer {
                         outcomes: vec![Outcome::Pass { output: 0 }; part.entries.len()],
                         ..Answer::default()
@@ -244,6 +245,7 @@ impl Runner {
             self.parts.push_front(part);
             return;
         };
+        let Some(part) = self.end_loops(part).await else { return };
         let deliveries = part.entries.iter().map(delivery).collect();
         match instance.deliver(Batch { deliveries }).await {
             Ok(mut answer) => {
@@ -350,6 +352,22 @@ impl Runner {
         }
     }
 
+    /// Messages that have come through too many modules end here; gives the others.
+    async fn end_loops(&mut self, mut part: Part) -> Option<Part> {
+        if part.entries.iter().all(|held| held.entry.record.message.hops() < limits::MAX_HOPS) {
+            return Some(part);
+        }
+        let (looped, others): (Vec<Held>, Vec<Held>) = part
+            .entries
+            .into_iter()
+            .partition(|held| held.entry.record.message.hops() >= limits::MAX_HOPS);
+        let reason = format!("came through {} modules: the routes form a loop", limits::MAX_HOPS);
+        let code = Some("hop-limit".to_owned());
+        self.end(looped, &Disposition::Dead { reason, code, module_digest: None }).await;
+        part.entries = others;
+        (!part.entries.is_empty()).then_some(part)
+    }
+
     /// A message that the module cannot take, alone as it is.
     async fn set_aside(&mut self, part: Part, fault: &Fault) {
         let code = match fault {
@@ -364,15 +382,19 @@ impl Runner {
             },
             TrapPolicy::Drop => Disposition::Done,
         };
-        self.counters.dead(1);
+        self.end(part.entries, &disposition).await;
+    }
+
+    async fn end(&mut self, entries: Vec<Held>, disposition: &Disposition) {
+        self.counters.dead(entries.len() as u64);
         let mut change = Change::default();
         let module = self.identity.module.as_ref();
-        for held in &part.entries {
+        for held in &entries {
             let id = held.entry.record.message.id();
             self.hub.explanations().settle(id, module, Fate::Rejected);
             change.settle.push((held.endpoint, held.entry.sequence, disposition.clone()));
         }
-        self.submit(part.entries, change).await;
+        self.submit(entries, change).await;
     }
 
     async fn reload_state(&mut self) {

@@ -1,9 +1,9 @@
 //! Traps, the circuit, and output that does not fit.
 
-use crate::hub::{INPUT, PASS, SINK, TestHub, body, each, trap, wait_for};
+use crate::hub::{Call, INPUT, PASS, SINK, TestHub, body, each, emission, trap, wait_for};
 use serde_json::json;
 use weir_core::id::Identity;
-use weir_core::port::{Delivery, Outcome};
+use weir_core::port::{Answer, Delivery, Outcome};
 use weir_hub::State;
 
 fn numbered(count: usize, poison: &[usize]) -> Vec<String> {
@@ -148,4 +148,41 @@ async fn messages_that_go_round_in_a_loop_end_in_the_dead_letters() {
     .await;
     assert_eq!(letters[0].code.as_deref(), Some("hop-limit"));
     assert_eq!(hub.bodies(SINK).await.len(), 32);
+}
+
+#[tokio::test]
+async fn a_loop_through_a_module_that_is_bypassed_ends_as_well() {
+    let hub = TestHub::start().await;
+    let spec = json!({ "errors": { "when-open": "bypass", "open-after": 1 } });
+    hub.install(spec, each(|_| Err(trap()))).await;
+    hub.route("loop", "FROM /messages/modules/m/* INTO BrokeredEndpoint(\"/modules/m/inputs/in\")")
+        .await;
+    hub.send("a", &["round"]).await;
+    wait_for("dead letter", || async { (!hub.dead_letters().await.is_empty()).then_some(()) })
+        .await;
+    assert_eq!(hub.bodies(SINK).await.len(), 32);
+}
+
+#[tokio::test]
+async fn a_loop_of_messages_sent_beside_the_outcomes_ends_as_well() {
+    let hub = TestHub::start().await;
+    let sends = |_| -> Call {
+        Box::new(|deliveries| {
+            let outcomes = vec![Outcome::Drop; deliveries.len()];
+            let sends = deliveries.iter().map(|delivery| emission(&body(delivery))).collect();
+            Ok(Answer { outcomes, sends, ..Answer::default() })
+        })
+    };
+    hub.install(json!({}), sends).await;
+    hub.route("loop", "FROM /messages/modules/m/* INTO BrokeredEndpoint(\"/modules/m/inputs/in\")")
+        .await;
+    hub.send("a", &["round"]).await;
+    let letters = wait_for("dead letter", || async {
+        let letters = hub.dead_letters().await;
+        (!letters.is_empty()).then_some(letters)
+    })
+    .await;
+    assert_eq!(letters[0].code.as_deref(), Some("hop-limit"));
+    assert_eq!(hub.bodies(SINK).await.len(), 32);
+    assert!(hub.queue(INPUT).await.is_empty());
 }
