@@ -76,6 +76,8 @@ pub const MAX_OWED: usize = 10_000;
 pub const MAX_HOPS: u8 = 32;
 /// Explanations kept for accepted messages that are no longer stored.
 pub const EXPLANATIONS: usize = 10_000;
+/// Longest message id by which an explanation can be asked for (IoT Hub's own limit for ids).
+pub const NAMED_ID_BYTES: usize = 128;
 /// Dead letters kept; the oldest go first.
 pub const DEAD_LETTERS: u64 = 100_000;
 /// One part in so many of the store is for them, so that rejected messages never stop the others.

@@ -156,7 +156,9 @@ impl Intake {
         for (at, publication) in batch.into_iter().enumerate() {
             let id = MessageId(first.0 + at as u64);
             let client_id = publication.message.properties.system(SystemProperty::MessageId);
-            let client_id = client_id.map(Arc::from);
+            // Thousands are kept, and a sender could make each as long as a topic.
+            let client_id =
+                client_id.filter(|id| id.len() <= limits::NAMED_ID_BYTES).map(Arc::from);
             let message = publication.message.stamp(&self.identity, id, now);
             let (append, trace) = routing.append(message);
             self.hub.explanations().note(Footprint {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 use weir_core::clock::{Clock, Timestamp};
 use weir_core::id::Identity;
+use weir_core::message::Message;
 use weir_core::port::{Answer, Batch, BoxFuture, Consumer, Fault, Outcome};
-use weir_hub::{Fate, Leave, MessageName};
+use weir_core::properties::{Key, PropertiesBuilder, SystemProperty};
+use weir_hub::{Fate, Leave, MessageName, Publication};
 
 /// Takes everything.
 #[derive(Default)]
@@ -96,5 +98,23 @@ async fn what_a_deleted_route_has_queued_is_delivered_also_after_a_restart() {
             (got.len() == waiting.len()).then_some(got)
         };
         assert_eq!(wait_for("deliveries", got).await, waiting);
+    }
+}
+
+#[tokio::test]
+async fn an_id_of_any_length_is_taken_and_only_a_sensible_one_is_a_name() {
+    let hub = TestHub::start().await;
+    let session = hub.connect(&Identity::device("a".parse().unwrap())).await;
+    let mut intake = session.intake();
+    for length in [128, 129, 60_000] {
+        let name = "x".repeat(length);
+        let mut properties = PropertiesBuilder::default();
+        properties.push(Key::System(SystemProperty::MessageId), Some(&name)).unwrap();
+        let message = Message { properties: properties.build(), ..Message::default() };
+        intake.submit(vec![Publication { message, reliable: true }]).await;
+        assert_eq!(intake.settled().await.unwrap(), 1);
+        let found = hub.hub.explain(&MessageName::Client(name)).await.unwrap();
+        assert_eq!(found.is_some(), length == 128);
+        assert!(hub.hub.explain(&MessageName::Last).await.unwrap().is_some());
     }
 }

@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// What an instance does with a batch; it may remember.
 pub(crate) type Call = Box<dyn FnMut(&[Delivery]) -> Result<Answer, Fault> + Send>;
 /// Makes instances; they are counted from 0.
-type Component = Arc<dyn Fn(usize) -> Call + Send + Sync>;
+type Component = Arc<dyn Fn(usize, &ModuleStart) -> Call + Send + Sync>;
 
 #[derive(Default)]
 struct Closures {
@@ -60,7 +60,7 @@ impl ModuleRuntime for Closures {
     fn start(&self, start: ModuleStart) -> BoxFuture<'_, Result<Arc<dyn Instance>, RuntimeError>> {
         let mut components = self.components.lock().unwrap();
         let (component, started) = components.get_mut(&start.component).unwrap();
-        let call = component(*started);
+        let call = component(*started, &start);
         *started += 1;
         let running = Running { call: Mutex::new(call), outputs: start.spec.outputs.clone() };
         Box::pin(async move { Ok(Arc::new(running) as Arc<dyn Instance>) })
@@ -194,6 +194,15 @@ impl TestHub {
         &self,
         name: &'static str,
         component: impl Fn(usize) -> Call + Send + Sync + 'static,
+    ) -> Digest {
+        self.component_with_state(name, move |number, _| component(number)).await
+    }
+
+    /// As [`TestHub::component`], of one that has state.
+    pub(crate) async fn component_with_state(
+        &self,
+        name: &'static str,
+        component: impl Fn(usize, &ModuleStart) -> Call + Send + Sync + 'static,
     ) -> Digest {
         let bytes = Bytes::from_static(name.as_bytes());
         let digest = digest_of(&bytes);

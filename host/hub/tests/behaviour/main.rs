@@ -8,4 +8,5 @@ mod history;
 mod holding;
 mod hub;
 mod retrying;
+mod state;
 mod swapping;
