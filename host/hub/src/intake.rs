@@ -93,10 +93,11 @@ impl Intake {
         }
     }
 
-    /// True while more may be handed over: the head stops reading otherwise.
+    /// True while more may be handed over: the head stops reading otherwise. What one sender has no
+    /// room for takes from the room of all, so it is not added to.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.messages < limits::INTAKE_MESSAGES && !self.broken && self.again_at.is_none()
+        self.messages < limits::INTAKE_MESSAGES && self.no_room_since.is_none()
     }
 
     /// True while batches wait for their commit.

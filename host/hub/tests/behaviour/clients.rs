@@ -1,6 +1,6 @@
 //! Connected clients: what they took, and what they did not.
 
-use crate::hub::{PASS, SINK, TestHub, body, each, wait_for};
+use crate::hub::{INPUT, PASS, SINK, TestHub, body, each, wait_for};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -117,4 +117,31 @@ async fn an_id_of_any_length_is_taken_and_only_a_sensible_one_is_a_name() {
         assert_eq!(found.is_some(), length == 128);
         assert!(hub.hub.explain(&MessageName::Last).await.unwrap().is_some());
     }
+}
+
+#[tokio::test]
+async fn a_sender_without_room_hands_over_no_more_until_there_is_some() {
+    let hub = TestHub::start().await;
+    hub.limit(INPUT, Some(1));
+    let session = hub.connect(&Identity::device("a".parse().unwrap())).await;
+    let mut intake = session.intake();
+    let mut submitted = 0;
+    let until = tokio::time::Instant::now() + Duration::from_secs(1);
+    while tokio::time::Instant::now() < until {
+        if intake.has_room() {
+            let body = vec![b'x'; 64 * 1024].into();
+            let message = Message { body, ..Message::default() };
+            intake.submit(vec![Publication { message, reliable: true }]).await;
+            submitted += 1;
+        }
+        let settled = timeout(Duration::from_millis(5), intake.settled()).await;
+        assert!(settled.is_err(), "{settled:?}");
+    }
+    assert!(submitted <= 3, "{submitted} batches wait");
+    hub.limit(INPUT, None);
+    let mut done = 0;
+    while done < submitted {
+        done += intake.settled().await.unwrap();
+    }
+    assert!(intake.has_room());
 }
