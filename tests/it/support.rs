@@ -109,26 +109,15 @@ impl Hub {
 
     /// One REST call; gives status and body.
     pub(crate) fn rest(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let ready: Value = read_json(&self.folder.path().join("data/run/ready.json")).unwrap();
-        let token = std::fs::read_to_string(self.folder.path().join("data/admin.token")).unwrap();
-        let body = body.map(ToString::to_string).unwrap_or_default();
-        let mut stream = TcpStream::connect(ready["listen"]["api"].as_str().unwrap()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let head = format!(
-            "{method} /api/v1{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             authorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            token.trim(),
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+        self.api().call(method, path, body).unwrap()
     }
 
+    /// For calls by threads, also while the hub is killed.
+    pub(crate) fn api(&self) -> Api {
+        let ready: Value = read_json(&self.folder.path().join("data/run/ready.json")).unwrap();
+        let token = std::fs::read_to_string(self.folder.path().join("data/admin.token")).unwrap();
+        Api { address: ready["listen"]["api"].as_str().unwrap().to_owned(), token }
+    }
     /// A REST call that must succeed.
     pub(crate) fn put(&self, path: &str, body: &Value) {
         let (status, answer) = self.rest("PUT", path, Some(body));
@@ -173,6 +162,39 @@ impl Hub {
         let queues = queues["items"].as_array().cloned().unwrap_or_default();
         let found = queues.iter().find(|found| found["name"] == queue);
         found.and_then(|queue| queue["messages"].as_u64()).unwrap_or(0)
+    }
+}
+
+/// The control plane of one life of the hub.
+pub(crate) struct Api {
+    address: String,
+    token: String,
+}
+
+impl Api {
+    /// One call; gives status and body, or none when the hub has gone.
+    pub(crate) fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Option<(u16, Value)> {
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!(
+            "{method} /api/v1{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             authorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            self.token.trim(),
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).ok()?;
+        stream.write_all(body.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Some((status, serde_json::from_str(body).unwrap_or(Value::Null)))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const SWAPS: usize = 200;
+const KILLS: usize = 10;
 
 fn provision(hub: &Hub) {
     hub.identity("pump-1", None);
@@ -70,6 +71,59 @@ fn two_hundred_swaps_under_load_lose_nothing_and_double_nothing() {
     let expected: Vec<u64> = (0..sent).collect();
     assert_eq!(numbers.len() as u64, sent, "lost or doubled");
     assert_eq!(numbers, expected);
+}
+
+#[test]
+fn kills_amid_swaps_leave_one_version_and_lose_and_double_nothing() {
+    let mut hub = Hub::start();
+    let spec =
+        json!({"inputs": ["in"], "outputs": ["out"], "body": "none", "fields": ["/temperature"]});
+    hub.module("filter", "filter.wasm", &spec);
+    provision(&hub);
+    let versions = [hub.artifact("filter.wasm"), hub.artifact("demo_v1.wasm")];
+    let (mut sent, mut acknowledged, mut swaps) = (0_u64, Vec::new(), 0);
+    for _ in 0..KILLS {
+        let api = hub.api();
+        let components = versions.clone();
+        let swapping = std::thread::spawn(move || {
+            let mut done = 0;
+            for component in components.iter().cycle().skip(1) {
+                let body = json!({ "component": component });
+                match api.call("POST", "/modules/filter/swaps", Some(&body)) {
+                    Some((200, _)) => done += 1,
+                    Some((status, answer)) => panic!("{status}: {answer}"),
+                    None => return done,
+                }
+            }
+            done
+        });
+        let mut pump = hub.client("pump-1", None);
+        let (begun, first) = (now(), sent);
+        while begun.elapsed() < Duration::from_millis(150) {
+            while sent - first - pump.acknowledged < 100 {
+                pump.publish("", format!("{{\"temperature\": 99, \"n\": {sent}}}").as_bytes());
+                sent += 1;
+            }
+            pump.wait_acknowledged((sent - first).saturating_sub(50));
+        }
+        acknowledged.extend(first..first + pump.acknowledged);
+        hub.kill_and_restart();
+        swaps += swapping.join().unwrap();
+        let (status, module) = hub.rest("GET", "/modules/filter", None);
+        assert_eq!(status, 200, "{module}");
+        assert!(versions.iter().any(|known| module["spec"]["component"] == **known), "{module}");
+    }
+    assert!(swaps > KILLS, "only {swaps} swaps");
+    let mut receiver = hub.client(EDGE, Some("receiver"));
+    receiver.subscribe_inputs();
+    let mut numbers = Vec::new();
+    while let Some(delivery) = receiver.next_delivery(Duration::from_secs(3)) {
+        let body: serde_json::Value = serde_json::from_slice(&delivery.payload).unwrap();
+        numbers.push(body["n"].as_u64().unwrap());
+    }
+    assert!(numbers.is_sorted_by(|before, after| before < after), "doubled or out of order");
+    let lost = acknowledged.iter().find(|number| numbers.binary_search(number).is_err());
+    assert_eq!(lost, None, "acknowledged and lost, of {}", acknowledged.len());
 }
 
 #[test]

@@ -69,14 +69,19 @@ pub const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 pub const SEGMENT_CACHE_BYTES: usize = 8 * MIB;
 /// Entries of a queue known in memory; the rest is read from disk when their turn comes.
 pub const LANE_ENTRIES: usize = 4_096;
-/// Entries handed out of order (held or to be tried again) in one queue.
+/// Entries of one queue that wait for another attempt; while there are so many, no new ones are handed
+/// out.
 pub const MAX_OWED: usize = 10_000;
 /// Modules that a message may come through before it is a loop.
 pub const MAX_HOPS: u8 = 32;
 /// Explanations kept for accepted messages that are no longer stored.
 pub const EXPLANATIONS: usize = 10_000;
-/// Dead letters kept; the oldest go first, counted.
+/// Longest message id by which an explanation can be asked for (IoT Hub's own limit for ids).
+pub const NAMED_ID_BYTES: usize = 128;
+/// Dead letters kept; the oldest go first.
 pub const DEAD_LETTERS: u64 = 100_000;
+/// One part in so many of the store is for them, so that rejected messages never stop the others.
+pub const DEAD_LETTER_SHARE: u64 = 4;
 /// Deliveries of one message before it is a dead letter.
 pub const MAX_ATTEMPTS: u32 = 5;
 
@@ -97,6 +102,8 @@ pub const MODULES: usize = 200;
 pub const ROUTES: usize = 1_000;
 /// Route tables kept to explain older messages.
 pub const ROUTE_TABLES: usize = 1_000;
+/// Versions kept in a module's history.
+pub const MODULE_VERSIONS: u32 = 100;
 /// Memory of a module's instance.
 pub const MODULE_MEMORY_BYTES: usize = 64 * MIB;
 /// Time of one call, up to a batch of 64.

@@ -100,6 +100,12 @@ impl StampedMessage {
         }
     }
 
+    /// The same message, as one that has come through so many modules at least.
+    #[must_use]
+    pub fn after_hops(self, hops: u8) -> Self {
+        Self { hops: self.hops.max(hops), ..self }
+    }
+
     /// The same message taken in again (a dead letter that is replayed): a new number and time.
     #[must_use]
     pub fn replayed(&self, id: MessageId, now: Timestamp) -> Self {

@@ -10,6 +10,7 @@
 //! 3. What was handed out and not settled goes back to the front, in order.
 
 use crate::Hub;
+use crate::explain::Fate;
 use futures::stream::{FuturesOrdered, StreamExt};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -50,7 +51,9 @@ pub(crate) struct Dispatcher {
 }
 
 type Flight = FuturesOrdered<BoxFuture<'static, (Vec<Entry>, Result<Answer, Fault>)>>;
-type Commits = FuturesOrdered<BoxFuture<'static, (Vec<Entry>, Result<Committed, CommitError>)>>;
+/// Entries and what becomes of them with the commit.
+type Settled = Vec<(Entry, Fate)>;
+type Commits = FuturesOrdered<BoxFuture<'static, (Settled, Result<Committed, CommitError>)>>;
 
 /// Why serving a consumer ended.
 enum End {
@@ -98,8 +101,8 @@ impl Dispatcher {
                 biased;
                 () = stop.draining() => break End::Changed,
                 _ = self.seat.changed() => break End::Changed,
-                Some((entries, result)) = commits.next() => {
-                    if let Err(end) = self.committed(entries, result) {
+                Some((settled, result)) = commits.next() => {
+                    if let Err(end) = self.committed(settled, result) {
                         break end;
                     }
                 }
@@ -145,8 +148,8 @@ impl Dispatcher {
             debug!(endpoint = self.name, "the consumer did not answer before it left");
         }
         self.put_back(&back, true);
-        while let Some((entries, result)) = commits.next().await {
-            if self.committed(entries, result).is_err() {
+        while let Some((settled, result)) = commits.next().await {
+            if self.committed(settled, result).is_err() {
                 warn!(
                     endpoint = self.name,
                     "what was delivered could not be settled, it will come again"
@@ -161,8 +164,9 @@ impl Dispatcher {
     fn settle(&mut self, entries: Vec<Entry>, answer: Answer, commits: &mut Commits) {
         let mut change = Change::default();
         let (mut unsent, mut sent) = (Vec::new(), Vec::new());
-        for (entry, outcome) in entries.iter().zip(answer.outcomes) {
-            let disposition = match outcome {
+        let mut settled = Vec::with_capacity(entries.len());
+        for (entry, outcome) in entries.into_iter().zip(answer.outcomes) {
+            let (disposition, fate) = match outcome {
                 Outcome::Abandon { sent: false } => {
                     unsent.push(entry.sequence);
                     continue;
@@ -171,9 +175,10 @@ impl Dispatcher {
                     sent.push(entry.sequence);
                     continue;
                 }
-                outcome => self.disposition(entry, outcome),
+                outcome => self.disposition(&entry, outcome),
             };
             change.settle.push((self.endpoint, entry.sequence, disposition));
+            settled.push((entry, fate));
         }
         self.reader.put_back(&sent, true);
         self.reader.put_back(&unsent, false);
@@ -183,49 +188,51 @@ impl Dispatcher {
         let store = self.hub.store().clone();
         commits.push_back(Box::pin(async move {
             let result = store.commit(change).await;
-            (entries, result)
+            (settled, result)
         }));
     }
 
-    fn disposition(&self, entry: &Entry, outcome: Outcome) -> Disposition {
+    fn disposition(&self, entry: &Entry, outcome: Outcome) -> (Disposition, Fate) {
+        let dead = |reason, code| {
+            (Disposition::Dead { reason, code, module_digest: None }, Fate::Rejected)
+        };
         match outcome {
             Outcome::Retry { reason, after } => {
                 match self.manner.max_attempts.is_some_and(|max| entry.attempt >= max) {
-                    true => Disposition::Dead { reason, code: None, module_digest: None },
+                    true => dead(reason, None),
                     false => {
                         let wait = after.unwrap_or(limits::UPSTREAM_BACKOFF);
                         let not_before = self.hub.clock().now().after(wait);
-                        Disposition::Retry { not_before, hold_sender: true }
+                        (Disposition::Retry { not_before, hold_sender: true }, Fate::Retried)
                     }
                 }
             }
-            Outcome::Reject { reason, code } => {
-                Disposition::Dead { reason, code, module_digest: None }
-            }
+            Outcome::Reject { reason, code } => dead(reason, code),
             Outcome::Accepted
             | Outcome::Drop
             | Outcome::Pass { .. }
             | Outcome::Annotate { .. }
             | Outcome::Emit(_)
             | Outcome::Hold
-            | Outcome::Abandon { .. } => Disposition::Done,
+            | Outcome::Abandon { .. } => (Disposition::Done, Fate::Delivered),
         }
     }
 
     fn committed(
         &mut self,
-        entries: Vec<Entry>,
+        settled: Settled,
         result: Result<Committed, CommitError>,
     ) -> Result<(), End> {
         match result {
             Ok(_) => {
                 self.backoff.reset();
-                self.hub.delivered(&self.name, &entries);
+                self.hub.settled(&self.name, &settled);
                 Ok(())
             }
             Err(error) => {
                 warn!(endpoint = self.name, error = %error, "what was delivered could not be settled");
-                self.put_back(&entries, true);
+                let sequences: Vec<_> = settled.iter().map(|(entry, _)| entry.sequence).collect();
+                self.reader.put_back(&sequences, true);
                 Err(End::Pause(None))
             }
         }

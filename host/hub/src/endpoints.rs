@@ -126,6 +126,19 @@ impl Hub {
         }
     }
 
+    /// Serves queues that have messages and to which no route leads any more: changing a route never
+    /// touches what is stored.
+    pub(crate) async fn serve_leftovers(&self) -> Result<(), weir_store::Error> {
+        for queue in self.store().usage().queues.into_iter().filter(|queue| queue.messages > 0) {
+            let input = queue.name.strip_prefix(self.edge_device().as_str());
+            let input = input.and_then(|rest| rest.strip_prefix('/')?.split_once('/'));
+            let Some((module, input)) = input else { continue };
+            let (module, input) = (module.to_owned(), input.to_owned());
+            self.open_endpoint(&Sink::ModuleInput { module, input }).await?;
+        }
+        Ok(())
+    }
+
     /// Gives the queues of a module that no longer runs here to dispatchers.
     pub(crate) async fn serve_inputs(&self, module: &ModuleId) {
         let sinks: Vec<Sink> = self.routing().table.sinks().to_vec();
@@ -137,6 +150,9 @@ impl Hub {
             if is_input && let Err(cause) = self.open_endpoint(&sink).await {
                 error!(module = %module, error = %cause, "a queue cannot be served");
             }
+        }
+        if let Err(cause) = self.serve_leftovers().await {
+            error!(module = %module, error = %cause, "a queue cannot be served");
         }
     }
 }

@@ -98,6 +98,8 @@ impl Explanations {
         if let Some(Some(footprint)) = shard.get_mut(at)
             && footprint.id == id
             && footprint.fates.len() < 16
+            // What was undone and done again is told once.
+            && footprint.fates.last().is_none_or(|last| last != &(module.cloned(), fate))
         {
             footprint.fates.push((module.cloned(), fate));
         }

@@ -195,6 +195,7 @@ impl Hub {
         // Modules first: their inputs are then known as theirs when the routes open the queues.
         hub.0.modules.start_all(&hub).await?;
         hub.0.routes.load(&hub).await?;
+        hub.serve_leftovers().await?;
         hub.0.uplink.start(&hub).await?;
         Ok(hub)
     }
@@ -448,12 +449,13 @@ impl Hub {
         self.0.metrics.drop_messages("no_route", unrouted);
     }
 
-    /// Messages that a client or the upstream has taken.
-    pub(crate) fn delivered(&self, endpoint: &str, entries: &[Entry]) {
+    /// What a client or the upstream did with messages.
+    pub(crate) fn settled(&self, endpoint: &str, settled: &[(Entry, Fate)]) {
+        let delivered = settled.iter().filter(|(_, fate)| *fate == Fate::Delivered).count();
         let label = EndpointLabel { endpoint: endpoint.to_owned() };
-        self.0.metrics.sent.get_or_create(&label).inc_by(entries.len() as u64);
-        for entry in entries {
-            self.0.explanations.settle(entry.record.message.id(), None, Fate::Delivered);
+        self.0.metrics.sent.get_or_create(&label).inc_by(delivered as u64);
+        for (entry, fate) in settled {
+            self.0.explanations.settle(entry.record.message.id(), None, *fate);
         }
     }
 

@@ -93,10 +93,11 @@ impl Intake {
         }
     }
 
-    /// True while more may be handed over: the head stops reading otherwise.
+    /// True while more may be handed over: the head stops reading otherwise. What one sender has no
+    /// room for takes from the room of all, so it is not added to.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.messages < limits::INTAKE_MESSAGES && !self.broken && self.again_at.is_none()
+        self.messages < limits::INTAKE_MESSAGES && self.no_room_since.is_none()
     }
 
     /// True while batches wait for their commit.
@@ -156,7 +157,9 @@ impl Intake {
         for (at, publication) in batch.into_iter().enumerate() {
             let id = MessageId(first.0 + at as u64);
             let client_id = publication.message.properties.system(SystemProperty::MessageId);
-            let client_id = client_id.map(Arc::from);
+            // Thousands are kept, and a sender could make each as long as a topic.
+            let client_id =
+                client_id.filter(|id| id.len() <= limits::NAMED_ID_BYTES).map(Arc::from);
             let message = publication.message.stamp(&self.identity, id, now);
             let (append, trace) = routing.append(message);
             self.hub.explanations().note(Footprint {

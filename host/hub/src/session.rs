@@ -9,7 +9,7 @@ use crate::intake::Intake;
 use crate::subscriptions::{self, Subscription, SubscriptionError};
 use std::sync::Arc;
 use std::time::Duration;
-use weir_core::clock::Timestamp;
+use weir_core::clock::{Clock, Timestamp};
 use weir_core::id::Identity;
 use weir_core::port::Consumer;
 
@@ -41,12 +41,9 @@ impl Session {
 
     /// Resolves when the client must be disconnected. Cancel-safe.
     pub async fn left(&mut self) -> Leave {
-        let expiry = self
-            .expires
-            .map(|expires| expires.since(self.hub.clock().now()).max(Duration::from_millis(10)));
         tokio::select! {
             why = self.place.left() => why,
-            () = wait(expiry) => Leave::Expired,
+            () = expired(self.hub.clock(), self.expires) => Leave::Expired,
         }
     }
 
@@ -115,9 +112,15 @@ impl Drop for Session {
     }
 }
 
-async fn wait(time: Option<Duration>) {
-    match time {
-        Some(time) => tokio::time::sleep(time).await,
-        None => std::future::pending().await,
+/// Between two looks at the clock, which may be set meanwhile.
+const LOOK: Duration = Duration::from_secs(30);
+
+async fn expired(clock: &Clock, expires: Option<Timestamp>) {
+    let Some(expires) = expires else { return std::future::pending().await };
+    loop {
+        match expires.since(clock.now()) {
+            Duration::ZERO => return,
+            left => tokio::time::sleep(left.min(LOOK)).await,
+        }
     }
 }

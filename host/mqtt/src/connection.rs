@@ -73,7 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let (inputs, parcels) = inputs();
         let state = State {
             inbound: Inbound::new(identity.clone()),
-            outbound: Outbound::new(identity),
+            outbound: Outbound::new(identity, fastrand::u64(..u64::from(u16::MAX))),
             parcels,
             inputs,
             subscriptions,

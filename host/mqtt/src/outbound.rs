@@ -59,13 +59,13 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    /// For a client of this identity.
-    pub(crate) fn new(identity: Identity) -> Self {
+    /// For a client of this identity; its first packet id follows from `start`.
+    pub(crate) fn new(identity: Identity, start: u64) -> Self {
         Self {
             identity,
             parcels: VecDeque::new(),
             first: 0,
-            window: Window::default(),
+            window: Window::starting_at(start),
             unwritten: VecDeque::new(),
         }
     }

@@ -3,8 +3,9 @@
 //! Used by `outbound`. Invariants:
 //!
 //! 1. Two deliveries under way never share an id [MQTT-2.3.1-4].
-//! 2. An id comes again as late as possible, 65,535 deliveries later, so that a client's belated
-//!    second PUBACK does not settle another message.
+//! 2. An id comes again as late as possible, 65,535 deliveries later, and every connection begins
+//!    elsewhere, so that a client's belated PUBACK, which some send on the next connection, does not
+//!    settle another message.
 
 use std::collections::VecDeque;
 use weir_core::limits;
@@ -28,13 +29,12 @@ struct Sent<T> {
     value: T,
 }
 
-impl<T> Default for Window<T> {
-    fn default() -> Self {
-        Self { sent: VecDeque::new(), next: 0 }
-    }
-}
-
 impl<T> Window<T> {
+    /// An empty window; the first id follows from `start`.
+    pub(crate) fn starting_at(start: u64) -> Self {
+        Self { sent: VecDeque::new(), next: start }
+    }
+
     /// True while one more delivery may be sent.
     pub(crate) fn has_room(&self) -> bool {
         self.sent.len() < limits::CLIENT_WINDOW
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn ids_begin_at_one_and_end_at_65535() {
-        let mut window = Window::default();
+        let mut window = Window::starting_at(0);
         for expected in (1..=u16::MAX).chain([1, 2]) {
             let id = window.send(());
             assert_eq!(id.get(), expected);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_delivery_that_waits_for_ever_keeps_its_id() {
-        let mut window = Window::default();
+        let mut window = Window::starting_at(0);
         let stuck = [window.send('a'), window.send('b')];
         for _ in 0..3 * IDS {
             let id = window.send('c');
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_window_is_full_at_its_limit() {
-        let mut window = Window::default();
+        let mut window = Window::starting_at(0);
         for number in 0..limits::CLIENT_WINDOW {
             assert!(window.has_room());
             window.send(number);
@@ -121,7 +121,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_a_map_from_unique_ids(start in 0..4 * IDS, steps in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 1..300)) {
-            let mut window = Window { sent: VecDeque::new(), next: start };
+            let mut window = Window::starting_at(start);
             let mut model = BTreeMap::new();
             for (at, (send, pick)) in steps.into_iter().enumerate() {
                 if send && window.has_room() {

@@ -120,7 +120,7 @@ pub enum Disposition {
     Retry {
         /// Not before this time.
         not_before: Timestamp,
-        /// Later messages of the same sender wait until it has left the queue.
+        /// Later messages of the same sender wait until it has left the queue or is held.
         hold_sender: bool,
     },
     /// It stays, undelivered, until a later change settles it or

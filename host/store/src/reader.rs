@@ -75,6 +75,37 @@ impl Reader {
         }
     }
 
+    /// As [`Reader::next`], but only entries that were handed out before, are due again now and stand
+    /// before `before`; does not wait for any. Cancel-safe.
+    pub async fn next_again(
+        &self,
+        before: Sequence,
+        max_messages: usize,
+        max_bytes: usize,
+    ) -> Vec<Entry> {
+        let _turn = self.turn.lock().await;
+        loop {
+            if self.shared.is_closed() {
+                return Vec::new();
+            }
+            let now = self.shared.clock.now();
+            let chosen =
+                self.queue.lock().choose_again(before.0, now, max_messages.max(1), max_bytes);
+            let Some((priority, candidates)) = chosen else { return Vec::new() };
+            let records = self.records(&candidates).await;
+            let batch = self.hand_out(priority, &candidates, records);
+            if !batch.is_empty() {
+                return batch;
+            }
+        }
+    }
+
+    /// True while the queue has this entry and it has been handed out before.
+    #[must_use]
+    pub fn is_owed(&self, sequence: Sequence) -> bool {
+        self.queue.lock().owed(sequence.0).is_some()
+    }
+
     async fn wait_until(&self, until: Timestamp) {
         let nap = until.since(self.shared.clock.now()).clamp(Duration::from_millis(1), NAP);
         // Whichever comes first; both are cancel-safe.

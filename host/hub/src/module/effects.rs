@@ -41,6 +41,8 @@ pub(crate) struct Effects<'a> {
     pub(crate) component: Digest,
     /// Queue of each declared input.
     pub(crate) inputs: &'a [EndpointId],
+    /// Then nothing is given up: it waits until it is known whether this version stays.
+    pub(crate) on_probation: bool,
 }
 
 impl Effects<'_> {
@@ -50,10 +52,13 @@ impl Effects<'_> {
         for (held, outcome) in entries.iter().zip(answer.outcomes) {
             self.outcome(held, outcome, &mut change);
         }
+        // Nobody knows which message a send is owed to: the one furthest round a loop counts.
+        let hops = entries.iter().map(|held| held.entry.record.message.hops().saturating_add(1));
+        let hops = hops.max().unwrap_or(0);
         for send in answer.sends {
             let message = self.emission(send);
             let stamped = message.0.stamp(self.identity, self.hub.number(), self.hub.clock().now());
-            self.route(stamped, &mut change.append);
+            self.route(stamped.after_hops(hops), &mut change.append);
         }
         for number in answer.releases {
             let (sequence, input) = from_number(number);
@@ -84,25 +89,21 @@ impl Effects<'_> {
                 Fate::Held
             }
             Outcome::Retry { reason, after } => {
-                settle(self.retry(&held.entry, reason, after));
-                Fate::Retried
+                let disposition = self.retry(&held.entry, reason, after);
+                let fate = fate_of(&disposition);
+                settle(disposition);
+                fate
             }
             Outcome::Reject { reason, code } => {
-                settle(match self.spec.errors.reject {
-                    RejectPolicy::DeadLetter => self.dead(reason, code),
+                let disposition = match self.spec.errors.reject {
+                    RejectPolicy::DeadLetter => self.give_up(reason, code),
                     RejectPolicy::Drop => Disposition::Done,
-                });
-                Fate::Rejected
+                };
+                let fate = fate_of(&disposition);
+                settle(disposition);
+                fate
             }
             Outcome::Abandon { .. } => return,
-            Outcome::Pass { .. } | Outcome::Annotate { .. } | Outcome::Emit(_)
-                if message.hops() >= limits::MAX_HOPS =>
-            {
-                let reason =
-                    format!("came through {} modules: the routes form a loop", limits::MAX_HOPS);
-                settle(self.dead(reason, Some("hop-limit".to_owned())));
-                Fate::Rejected
-            }
             Outcome::Pass { output } => {
                 settle(Disposition::Done);
                 let onward =
@@ -122,8 +123,11 @@ impl Effects<'_> {
                         Fate::Passed
                     }
                     Err(error) => {
-                        settle(self.dead(error.to_string(), Some("too-large".to_owned())));
-                        Fate::Rejected
+                        let code = Some("too-large".to_owned());
+                        let disposition = self.give_up(error.to_string(), code);
+                        let fate = fate_of(&disposition);
+                        settle(disposition);
+                        fate
                     }
                 }
             }
@@ -164,7 +168,7 @@ impl Effects<'_> {
     fn retry(&self, entry: &Entry, reason: String, after: Option<Duration>) -> Disposition {
         let rule = &self.spec.errors.retry;
         if entry.attempt >= rule.max_attempts {
-            return self.dead(reason, Some("max-attempts".to_owned()));
+            return self.give_up(reason, Some("max-attempts".to_owned()));
         }
         let wait = after.unwrap_or_default().max(retry_wait(rule, entry.attempt));
         Disposition::Retry {
@@ -173,9 +177,23 @@ impl Effects<'_> {
         }
     }
 
-    /// The disposition of a message that goes no further because of this module.
-    pub(crate) fn dead(&self, reason: String, code: Option<String>) -> Disposition {
-        Disposition::Dead { reason, code, module_digest: Some(self.component) }
+    /// The disposition of a message that this version does not want. While it is on probation the
+    /// message comes again afterwards, to whichever version is in force then.
+    fn give_up(&self, reason: String, code: Option<String>) -> Disposition {
+        match self.on_probation {
+            false => Disposition::Dead { reason, code, module_digest: Some(self.component) },
+            true => Disposition::Retry {
+                not_before: self.hub.clock().now().after(limits::PROBATION),
+                hold_sender: false,
+            },
+        }
+    }
+}
+
+fn fate_of(disposition: &Disposition) -> Fate {
+    match disposition {
+        Disposition::Retry { .. } => Fate::Retried,
+        Disposition::Dead { .. } | Disposition::Done | Disposition::Hold => Fate::Rejected,
     }
 }
 

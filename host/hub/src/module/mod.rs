@@ -5,6 +5,8 @@
 
 mod circuit;
 mod effects;
+mod holding;
+mod parts;
 mod record;
 mod runner;
 mod service;

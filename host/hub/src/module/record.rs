@@ -10,6 +10,8 @@ use weir_store::{Document, Expect, Store, Write, WriteError};
 
 const MODULE: &str = "module";
 const VERSION: &str = "module-version";
+/// Versions kept, the newest one included.
+const HISTORY: u32 = weir_core::limits::MODULE_VERSIONS;
 
 /// The module's row: which version is in force.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,7 +74,7 @@ pub(crate) async fn install(
         fortune: Fortune::Installed,
         spec: Arc::clone(&version.spec),
     };
-    let writes = vec![
+    let mut writes = vec![
         Write { kind: MODULE, key: name.to_owned(), body: Some(json(&row)), expect },
         Write {
             kind: VERSION,
@@ -81,6 +83,14 @@ pub(crate) async fn install(
             expect: Expect::Any,
         },
     ];
+    // However many newer ones have failed, the one to go back to stays.
+    let oldest = version.number.checked_sub(HISTORY).filter(|number| previous != Some(*number));
+    writes.extend(oldest.map(|number| Write {
+        kind: VERSION,
+        key: version_key(name, number),
+        body: None,
+        expect: Expect::Any,
+    }));
     Ok(store.write(writes).await?[0])
 }
 
@@ -157,7 +167,7 @@ pub(crate) async fn all(store: &Store) -> Result<Vec<(String, ModuleRow)>, weir_
         .collect())
 }
 
-/// A module's versions, oldest first, at most the newest hundred.
+/// A module's versions, oldest first.
 pub(crate) async fn history(
     store: &Store,
     name: &str,

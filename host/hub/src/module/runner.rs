@@ -5,7 +5,8 @@
 //! 1. Calls happen in order, one at a time; their changes go to the store in the same order on one
 //!    chain, at most [`limits::BATCHES_AHEAD`] ahead of the last commit.
 //! 2. A fault undoes its batch only: fresh instance, the batch halved until the poison message
-//!    stands alone, then the others go on.
+//!    stands alone, then the others go on. The fresh instance starts when all that its predecessor
+//!    did is on disk, and is given first what that one held.
 //! 3. A change that the store refuses undoes itself and every batch behind it: the instance and the
 //!    state in memory go, all come again in order, no attempt is counted.
 //! 4. A version on probation that faults is replaced by the one before it; nothing is dead-lettered
@@ -13,9 +14,12 @@
 
 use super::circuit::Circuit;
 use super::effects::{Effects, Held, number};
+use super::holding::Holding;
+use super::parts::{Input, Part, next_part};
 use super::version::{Probation, Version};
 use super::{Control, Counters, Report, State};
 use crate::Hub;
+use crate::explain::Fate;
 use crate::tasks::Stop;
 use futures::stream::{FuturesOrdered, StreamExt};
 use std::collections::VecDeque;
@@ -29,17 +33,12 @@ use weir_core::limits;
 use weir_core::module::{TrapPolicy, WhenOpen};
 use weir_core::module_state::ModuleState;
 use weir_core::port::{Answer, Batch, BoxFuture, Delivery, Fault, Instance, Outcome, StartReason};
-use weir_store::{Chain, Change, CommitError, Committed, Disposition, EndpointId, Reader};
+use weir_store::{Chain, Change, CommitError, Committed, Disposition, EndpointId};
 
-/// Messages that are to be handled together.
-#[derive(Debug, Default)]
-struct Part {
-    entries: Vec<Held>,
-    /// Faults of this message while it stood alone.
-    alone: u32,
-    /// Came out of a fault: time-outs are shorter, and the next call waits for this one.
-    suspect: bool,
-}
+/// Least time between two attempts to store what did not fit.
+const ROOM_PAUSE: Duration = Duration::from_millis(200);
+/// Between two attempts to read a module's state.
+const STATE_PAUSE: Duration = Duration::from_secs(1);
 
 type Commits = FuturesOrdered<BoxFuture<'static, (Vec<Held>, Result<Committed, CommitError>)>>;
 
@@ -55,19 +54,17 @@ pub(crate) struct Runner {
     pub(super) report: watch::Sender<Report>,
     pub(super) counters: Arc<Counters>,
     instance: Option<Arc<dyn Instance>>,
-    readers: Vec<Input>,
+    pub(super) readers: Vec<Input>,
     turn: usize,
-    parts: VecDeque<Part>,
+    pub(super) parts: VecDeque<Part>,
+    pub(super) holding: Holding,
     commits: Commits,
     chain: Chain,
     circuit: Circuit,
     restart: Backoff,
     reason: StartReason,
-}
-
-struct Input {
-    endpoint: EndpointId,
-    reader: Reader,
+    /// It was told to stop and has.
+    stopped: bool,
 }
 
 enum Event {
@@ -102,18 +99,20 @@ impl Runner {
             readers: Vec::new(),
             turn: 0,
             parts: VecDeque::new(),
+            holding: Holding::default(),
             commits: Commits::new(),
             chain,
             circuit,
             restart: Backoff::new(Duration::from_secs(1), Duration::from_secs(300)),
             reason: StartReason::Cold,
+            stopped: false,
         }
     }
 
     /// Runs until asked to stop; the inputs' queues stay.
     pub(crate) async fn run(mut self, stop: Stop) {
         self.open_inputs().await;
-        loop {
+        while !self.stopped {
             if self.instance.is_none() && !self.start(&stop).await {
                 if stop.is_draining() {
                     break;
@@ -132,7 +131,9 @@ impl Runner {
                 Event::Part(part) => self.handle(part, &stop).await,
             }
         }
-        self.finish().await;
+        if !self.stopped {
+            self.finish().await;
+        }
     }
 
     async fn event(&mut self, stop: &Stop) -> Event {
@@ -141,6 +142,7 @@ impl Runner {
             &mut self.parts,
             &mut self.readers,
             &mut self.turn,
+            self.hub.clock(),
             usize::from(self.version.spec.batch.messages),
             usize::try_from(self.version.spec.batch.bytes.0).unwrap_or(limits::BATCH_BYTES),
         );
@@ -159,15 +161,14 @@ impl Runner {
             self.rest(rest, stop).await;
             return false;
         }
+        // What the instance before this one held is known when its last batches are on disk.
+        self.flush().await;
         self.set_state(State::Starting);
         let start = self.version.start(&self.identity, self.reason, Arc::clone(&self.state));
         match self.hub.runtime().start(start).await {
             Ok(instance) => {
                 self.restart.reset();
-                for input in &mut self.readers {
-                    input.reader.redeliver_held();
-                }
-                self.instance = Some(instance);
+                self.replace_instance(Some(instance));
                 self.set_state(State::Running);
                 true
             }
@@ -200,8 +201,8 @@ impl Runner {
                 Event::Drain | Event::Control(None) => return,
                 Event::Control(Some(Control::Stop(done))) => {
                     self.finish().await;
+                    self.stopped = true;
                     done.send(()).ok();
-                    self.hub.tasks().stop().draining().await;
                     return;
                 }
                 Event::Control(Some(control)) => {
@@ -210,6 +211,7 @@ impl Runner {
                 }
                 Event::Committed(entries, result) => self.committed(entries, result).await,
                 Event::Part(part) if bypass => {
+                    let Some(part) = self.end_loops(part).await else { continue };
                     let answer = Answer {
                         outcomes: vec![Outcome::Pass { output: 0 }; part.entries.len()],
                         ..Answer::default()
@@ -223,6 +225,12 @@ impl Runner {
                         () = &mut until => return,
                         () = stop.draining() => return,
                         control = self.control.recv() => match control {
+                            Some(Control::Stop(done)) => {
+                                self.finish().await;
+                                self.stopped = true;
+                                done.send(()).ok();
+                                return;
+                            }
                             Some(control) => { self.control(control).await; return; }
                             None => return,
                         },
@@ -237,12 +245,19 @@ impl Runner {
             self.parts.push_front(part);
             return;
         };
+        let Some(part) = self.end_loops(part).await else { return };
         let deliveries = part.entries.iter().map(delivery).collect();
         match instance.deliver(Batch { deliveries }).await {
-            Ok(answer) => {
-                self.circuit.success();
-                self.counters.batch(part.entries.len(), &answer);
-                self.settle(part.entries, answer).await;
+            Ok(mut answer) => {
+                self.circuit.success(part.suspect);
+                self.keep_quota(&part.entries, &mut answer);
+                let (entries, waits) = self.keep_order(part.entries, &mut answer);
+                self.counters.batch(entries.len(), &answer);
+                self.settle(entries, answer).await;
+                if waits {
+                    // What waits behind a retry is known when the retry is on disk.
+                    self.flush().await;
+                }
                 self.on_probation_success().await;
             }
             Err(fault) => self.fault(part, fault).await,
@@ -257,6 +272,7 @@ impl Runner {
             spec: &self.version.spec,
             component: self.version.spec.component,
             inputs: &inputs,
+            on_probation: self.probation.is_some(),
         };
         let change = effects.change(&entries, answer);
         self.submit(entries, change).await;
@@ -282,12 +298,9 @@ impl Runner {
         let Err(error) = result else { return };
         // The store took nothing of this and of all behind it.
         warn!(module = %self.identity, error = %error, "what the module did could not be stored, it is undone");
-        let mut undone = vec![entries];
+        self.put_back(&entries);
         while let Some((entries, _)) = self.commits.next().await {
-            undone.push(entries);
-        }
-        for entries in undone.into_iter().rev() {
-            self.parts.push_front(Part { entries, ..Part::default() });
+            self.put_back(&entries);
         }
         self.chain = self.hub.store().chain();
         self.instance = None;
@@ -299,7 +312,8 @@ impl Runner {
         };
         let on = full.and_then(|endpoint| self.hub.endpoint_name(endpoint));
         self.set_state(State::Paused { on });
-        self.hub.store().room().await;
+        // Room anywhere wakes everyone who waits, so there is a floor.
+        tokio::join!(self.hub.store().room(), tokio::time::sleep(ROOM_PAUSE));
     }
 
     async fn fault(&mut self, mut part: Part, fault: Fault) {
@@ -319,7 +333,8 @@ impl Runner {
             return;
         }
         warn!(module = %self.identity, messages = part.entries.len(), error = %fault, "module call failed");
-        if self.circuit.fault(now) {
+        // The attempts of a message that stands alone are one fault: they are meant to fail.
+        if part.alone == 0 && self.circuit.fault(now, part.suspect) {
             error!(module = %self.identity, "the module failed too often and rests");
             self.set_state(State::CircuitOpen);
         }
@@ -337,6 +352,22 @@ impl Runner {
         }
     }
 
+    /// Messages that have come through too many modules end here; gives the others.
+    async fn end_loops(&mut self, mut part: Part) -> Option<Part> {
+        if part.entries.iter().all(|held| held.entry.record.message.hops() < limits::MAX_HOPS) {
+            return Some(part);
+        }
+        let (looped, others): (Vec<Held>, Vec<Held>) = part
+            .entries
+            .into_iter()
+            .partition(|held| held.entry.record.message.hops() >= limits::MAX_HOPS);
+        let reason = format!("came through {} modules: the routes form a loop", limits::MAX_HOPS);
+        let code = Some("hop-limit".to_owned());
+        self.end(looped, &Disposition::Dead { reason, code, module_digest: None }).await;
+        part.entries = others;
+        (!part.entries.is_empty()).then_some(part)
+    }
+
     /// A message that the module cannot take, alone as it is.
     async fn set_aside(&mut self, part: Part, fault: &Fault) {
         let code = match fault {
@@ -351,25 +382,46 @@ impl Runner {
             },
             TrapPolicy::Drop => Disposition::Done,
         };
-        self.counters.dead(1);
+        self.end(part.entries, &disposition).await;
+    }
+
+    async fn end(&mut self, entries: Vec<Held>, disposition: &Disposition) {
+        self.counters.dead(entries.len() as u64);
         let mut change = Change::default();
-        for held in &part.entries {
+        let module = self.identity.module.as_ref();
+        for held in &entries {
+            let id = held.entry.record.message.id();
+            self.hub.explanations().settle(id, module, Fate::Rejected);
             change.settle.push((held.endpoint, held.entry.sequence, disposition.clone()));
         }
-        self.submit(part.entries, change).await;
+        self.submit(entries, change).await;
     }
 
     async fn reload_state(&mut self) {
         let module = self.identity.module.as_ref().map(ToString::to_string).unwrap_or_default();
         let quota = usize::try_from(self.version.spec.limits.state.0).unwrap_or(usize::MAX);
-        match self.hub.store().module_state(&module).await {
-            Ok(values) => *crate::sync::lock(&self.state) = ModuleState::new(values, quota),
-            Err(cause) => error!(module, error = %cause, "the module's state could not be read"),
+        loop {
+            match self.hub.store().module_state(&module).await {
+                Ok(values) => {
+                    *crate::sync::lock(&self.state) = ModuleState::new(values, quota);
+                    return;
+                }
+                Err(weir_store::Error::Closed) => return,
+                Err(cause) => {
+                    // The state in memory has effects that were undone: no instance may see it.
+                    error!(module, error = %cause, "the module's state could not be read");
+                    tokio::time::sleep(STATE_PAUSE).await;
+                }
+            }
         }
     }
 
-    /// Opens the readers of the present version's inputs; those that stay are kept.
+    /// Opens the readers of the present version's inputs; those that stay are kept. What waits to be
+    /// handled again goes back, because its input may have another number now.
     pub(super) async fn open_inputs(&mut self) {
+        for part in std::mem::take(&mut self.parts) {
+            self.put_back(&part.entries);
+        }
         let mut old = std::mem::take(&mut self.readers);
         for name in &self.version.spec.inputs {
             let endpoint = match self.hub.input_endpoint(&self.identity, name).await {
@@ -405,6 +457,7 @@ impl Runner {
                 break;
             }
         }
+        self.parts.clear();
         self.readers.clear();
         self.set_state(State::Stopped);
         info!(module = %self.identity, "module stopped");
@@ -414,7 +467,8 @@ impl Runner {
         &mut self,
         instance: Option<Arc<dyn Instance>>,
     ) -> Option<Arc<dyn Instance>> {
-        for input in &mut self.readers {
+        self.holding = Holding::default();
+        for input in &self.readers {
             input.reader.redeliver_held();
         }
         std::mem::replace(&mut self.instance, instance)
@@ -461,36 +515,4 @@ fn delivery(held: &Held) -> Delivery {
         input_name: None,
         message: held.entry.record.message.clone(),
     }
-}
-
-/// The next messages: first those that come again, then from the inputs in turn. Cancel-safe.
-async fn next_part(
-    parts: &mut VecDeque<Part>,
-    readers: &mut [Input],
-    turn: &mut usize,
-    messages: usize,
-    bytes: usize,
-) -> Part {
-    if let Some(part) = parts.pop_front() {
-        return part;
-    }
-    if readers.is_empty() {
-        return std::future::pending().await;
-    }
-    let count = readers.len();
-    *turn = (*turn + 1) % count;
-    let first = *turn;
-    let waits = readers.iter_mut().enumerate().map(|(input, reader)| {
-        let endpoint = reader.endpoint;
-        Box::pin(async move {
-            let entries = reader.reader.next(messages, bytes).await;
-            (input, endpoint, entries)
-        })
-    });
-    let mut waits: Vec<_> = waits.collect();
-    waits.rotate_left(first);
-    let ((input, endpoint, entries), _, _) = futures::future::select_all(waits).await;
-    let input = u16::try_from(input).unwrap_or(0);
-    let entries = entries.into_iter().map(|entry| Held { endpoint, input, entry }).collect();
-    Part { entries, ..Part::default() }
 }

@@ -13,7 +13,7 @@ impl Client {
     fn new() -> Self {
         let identity = Identity::module("E".parse().unwrap(), "M".parse().unwrap());
         let inbound = Inbound::new(identity.clone());
-        Self { inbound, outbound: Outbound::new(identity), out: BytesMut::new() }
+        Self { inbound, outbound: Outbound::new(identity, 0), out: BytesMut::new() }
     }
 
     fn sends(&mut self, packet: Packet) -> Result<(), Error> {

@@ -37,7 +37,7 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
-        Self { outbound: Outbound::new(module()), out: Outgoing::default() }
+        Self { outbound: Outbound::new(module(), 0), out: Outgoing::default() }
     }
 
     fn parcel(&mut self, deliveries: Vec<Delivery>) -> Answered {

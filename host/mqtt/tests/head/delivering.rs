@@ -133,6 +133,37 @@ async fn a_take_over_takes_the_deliveries_over() {
 }
 
 #[tokio::test]
+async fn an_acknowledgement_from_the_last_connection_settles_nothing() {
+    let hub = TestHub::start().await;
+    hub.route().await;
+    fill(&hub, 1, 20).await;
+    let mut older = client_of(&hub, &module()).await;
+    older.subscribe(INPUTS, Qos::AtLeastOnce).await;
+    let mut before = Vec::new();
+    for _ in 1..=20 {
+        before.push(older.delivery().await);
+    }
+    let mut newer = client_of(&hub, &module()).await;
+    assert!(older.is_closed().await);
+    let mut after = Vec::new();
+    for _ in 1..=20 {
+        after.push(newer.delivery().await);
+    }
+    let ids = |all: &[Publish]| all.iter().map(|one| one.delivery.packet_id()).collect::<Vec<_>>();
+    assert_ne!(ids(&before), ids(&after));
+    // Some clients keep what they could not send. Where ids begin is chance, so some may be the same.
+    for delivery in before.iter().filter(|one| !ids(&after).contains(&one.delivery.packet_id())) {
+        newer.acknowledge(delivery).await;
+    }
+    newer.send(Packet::Disconnect).await;
+    newer.rest().await;
+    let mut again = client_of(&hub, &module()).await;
+    for expected in 1..=20 {
+        assert_eq!(number(&again.delivery().await), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_module_of_another_device_does_not_get_what_is_not_its_own() {
     let hub = TestHub::start().await;
     hub.route().await;

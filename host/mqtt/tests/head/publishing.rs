@@ -48,6 +48,30 @@ async fn qos_0_is_stored_and_not_acknowledged() {
 }
 
 #[tokio::test]
+async fn qos_0_is_dropped_and_counted_when_the_queue_is_full_and_qos_1_is_not() {
+    let hub = TestHub::start().await;
+    hub.route().await;
+    hub.set_full(true);
+    let mut client = Client::dial(hub.address).await;
+    client.enter(&leaf(), &hub.token(&leaf()).await).await;
+    let mut bytes = Vec::new();
+    for (number, body) in [(0, "zero"), (1, "one"), (0, "zero"), (2, "two"), (0, "zero")] {
+        publish(LEAF_EVENTS, body, number).encode(&mut bytes).unwrap();
+    }
+    client.send_raw(&bytes).await;
+    assert_eq!(client.within(Duration::from_millis(300)).await, None);
+    hub.set_full(false);
+    for number in 1..=2 {
+        assert_eq!(client.next().await, Some(Packet::Puback(id(number))));
+    }
+    client.publishes(LEAF_EVENTS, "three", 3).await;
+    assert_eq!(hub.stored().await, ["one", "two", "three"]);
+    let metrics = hub.hub.metrics_text().unwrap();
+    let dropped = metrics.lines().find(|line| line.contains("reason=\"queue_full\""));
+    assert!(dropped.is_some_and(|line| line.ends_with(" 3")), "{dropped:?}");
+}
+
+#[tokio::test]
 async fn a_message_that_no_route_takes_is_acknowledged() {
     let hub = TestHub::start().await;
     let mut client = Client::dial(hub.address).await;

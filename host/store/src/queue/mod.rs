@@ -163,12 +163,14 @@ impl Index {
         max_bytes: usize,
     ) -> Choice {
         self.wake_timers(now);
-        let full = self.owed.len() as u64 - self.in_flight >= limits::MAX_OWED as u64;
+        // What is held has a limit of its own, and only new messages may bring its release.
+        let full = self.retrying_len() >= limits::MAX_OWED as u64;
         let priorities: Vec<u32> = self.lanes.keys().copied().collect();
         for priority in priorities {
             let mut batch = Vec::new();
             let mut room = max_bytes;
-            let all_due = self.choose_due(priority, now, max_messages, &mut room, &mut batch);
+            let all_due =
+                self.choose_due((priority, u64::MAX), now, max_messages, &mut room, &mut batch);
             // While too many wait for another attempt, new ones would only join them.
             if all_due && !full && batch.len() < max_messages {
                 self.expire_front(priority, now);
@@ -194,10 +196,28 @@ impl Index {
         Choice::Nothing(self.timers.first().map(|(time, _)| *time))
     }
 
-    /// Entries to be handed out again. False when there are more than fit: nothing may overtake them.
+    /// The next entries to hand out of those that are due again and stand before `before`.
+    pub(crate) fn choose_again(
+        &mut self,
+        before: u64,
+        now: Timestamp,
+        max_messages: usize,
+        max_bytes: usize,
+    ) -> Option<(u32, Vec<Candidate>)> {
+        self.wake_timers(now);
+        let priorities: Vec<u32> = self.lanes.keys().copied().collect();
+        priorities.into_iter().find_map(|priority| {
+            let (mut batch, mut room) = (Vec::new(), max_bytes);
+            self.choose_due((priority, before), now, max_messages, &mut room, &mut batch);
+            (!batch.is_empty()).then_some((priority, batch))
+        })
+    }
+
+    /// Entries of a priority, before a sequence, to be handed out again. False when there are more
+    /// than fit: nothing may overtake them.
     fn choose_due(
         &mut self,
-        priority: u32,
+        (priority, before): (u32, u64),
         now: Timestamp,
         max_messages: usize,
         room: &mut usize,
@@ -205,7 +225,7 @@ impl Index {
     ) -> bool {
         let mut from = 0;
         loop {
-            let mut rest = self.due.range((priority, from)..=(priority, u64::MAX));
+            let mut rest = self.due.range((priority, from)..(priority, before.max(from)));
             let Some((_, sequence)) = rest.next().copied() else { return true };
             from = sequence + 1;
             let owed = self.owed[&sequence];

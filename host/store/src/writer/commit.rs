@@ -151,17 +151,17 @@ impl Writer {
             values.add(checksum);
         });
         let kept = group.state.iter().filter(|(_, change)| change.value.is_some());
-        script.list(&script::PUT_STATE, kept, |values, (module, change)| {
+        script.list(&script::PUT_STATE, kept, |values, ((module, key), change)| {
             let value = change.value.as_ref().expect("filtered");
             values.add(module.clone());
-            values.add(change.key.clone());
+            values.add(key.clone());
             values.add(value.value.clone());
             values.add(value.expires.as_micros());
         });
         let deleted = group.state.iter().filter(|(_, change)| change.value.is_none());
-        script.list(&script::DELETE_STATE, deleted, |values, (module, change)| {
+        script.list(&script::DELETE_STATE, deleted, |values, ((module, key), _)| {
             values.add(module.clone());
-            values.add(change.key.clone());
+            values.add(key.clone());
         });
         script.list(&script::DELETE_DEAD_LETTERS, &group.replayed, |values, id| {
             values.add(id.0.cast_signed());

@@ -16,7 +16,7 @@ use weir_core::digest::Digest;
 use weir_core::module_state::StateChange;
 
 /// An entry that leaves, or changes its state, with the commit.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Settled {
     pub(super) sequence: u64,
     pub(super) before: Owed,
@@ -49,6 +49,9 @@ pub(super) struct Part {
     pub(super) admitted: u64,
     pub(super) appended: Vec<(u32, Waiting)>,
     pub(super) settled: Vec<Settled>,
+    /// Places in `settled` of those that stay owed, by sequence: a later change of the group may settle
+    /// them again.
+    pub(super) stay: BTreeMap<u64, usize>,
     pub(super) dropped: Vec<Dropped>,
     pub(super) gone: Vec<Gone>,
     /// Where the cursors are to be, by priority.
@@ -120,7 +123,8 @@ pub(super) struct Group {
     pub(super) dead: Vec<DeadRow>,
     /// There were some.
     pub(super) dead_letters: bool,
-    pub(super) state: Vec<(String, StateChange)>,
+    /// The last change of each key, by module and key.
+    pub(super) state: BTreeMap<(String, String), StateChange>,
     pub(super) replayed: Vec<DeadLetterId>,
     pub(super) messages: usize,
     pub(super) bytes: usize,
@@ -170,6 +174,7 @@ impl Part {
             admitted: 0,
             appended: Vec::new(),
             settled: Vec::new(),
+            stay: BTreeMap::new(),
             dropped: Vec::new(),
             gone: Vec::new(),
             targets: BTreeMap::new(),
@@ -177,6 +182,19 @@ impl Part {
             rows: Vec::new(),
             unloaded: Vec::new(),
             purge: false,
+        }
+    }
+
+    /// Notes what becomes of an entry; a later word of the group takes the place of an earlier one.
+    pub(super) fn put_aside(&mut self, settled: Settled) {
+        match self.stay.get(&settled.sequence) {
+            Some(&at) => self.settled[at] = settled,
+            None => {
+                if settled.after.is_some() {
+                    self.stay.insert(settled.sequence, self.settled.len());
+                }
+                self.settled.push(settled);
+            }
         }
     }
 

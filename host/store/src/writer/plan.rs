@@ -98,6 +98,16 @@ impl Writer {
     /// Plans a change. A job that comes back waits for the group's commit.
     pub(super) async fn plan_change(&mut self, group: &mut Group, job: ChangeJob) -> Option<Job> {
         let bytes = job.encoded.bytes.len() as u64;
+        // Before anything is admitted: what cannot be read now must not leave without its copy.
+        let records = match dead_records(&self.shared, &job).await {
+            Ok(records) => records,
+            Err(cause) => {
+                job.chain.snap();
+                let refused = refusal_of(Why::Unavailable(Arc::new(cause)), job.change);
+                drop(job.reply.send(Err(refused)));
+                return None;
+            }
+        };
         loop {
             let targets: Vec<Target> = job
                 .change
@@ -122,7 +132,6 @@ impl Writer {
                 }
             }
         }
-        let records = dead_records(&self.shared, &job).await;
         self.builder.begin(job.encoded.bytes.len());
         let mut records = records.into_iter();
         let mut unknown = 0;
@@ -139,7 +148,9 @@ impl Writer {
             self.put(group, append, &job.encoded.bytes[job.encoded.range(at)]);
         }
         if let Some((module, changes)) = &job.change.state {
-            group.state.extend(changes.iter().map(|change| (module.clone(), change.clone())));
+            let keyed =
+                changes.iter().map(|change| ((module.clone(), change.key.clone()), change.clone()));
+            group.state.extend(keyed);
         }
         group.replayed.extend(&job.change.replayed);
         group.messages += job.change.settle.len();
@@ -311,19 +322,30 @@ impl Writer {
     ) -> bool {
         let Ok(at) = self.part(group, endpoint) else { return false };
         let part = &mut group.parts[at];
-        let Some(before) = part.queue.lock().take(sequence) else { return false };
+        let found = part.queue.lock().take(sequence);
+        let (before, now) = match (found, part.stay.get(&sequence)) {
+            (Some(owed), _) => (owed, owed),
+            // An earlier change of this group has put it aside: this one has the last word.
+            (None, Some(&at)) => {
+                let Settled { before, after, .. } = part.settled[at];
+                let Some(now) = after else { return false };
+                (before, now)
+            }
+            (None, None) => return false,
+        };
         part.pass(before.priority, sequence);
-        let mut after = None;
-        match disposition {
-            Disposition::Done | Disposition::Dead { .. } => self.segments.release(sequence),
-            Disposition::Hold => {
-                after = Some((State::Held, before.holds_sender, before.attempt));
+        let after = match disposition {
+            Disposition::Done | Disposition::Dead { .. } => {
+                self.segments.release(sequence);
+                None
             }
+            // The consumer has it: nobody waits for it any more.
+            Disposition::Hold => Some((State::Held, false, now.attempt)),
             Disposition::Retry { not_before, hold_sender } => {
-                let holds = before.holds_sender || *hold_sender;
-                after = Some((State::Retry(*not_before), holds, before.attempt + 1));
+                let holds = now.holds_sender || *hold_sender;
+                Some((State::Retry(*not_before), holds, now.attempt + 1))
             }
-        }
+        };
         let after = after.map(|(state, holds_sender, attempt)| crate::queue::owed::Owed {
             state,
             holds_sender,
@@ -331,7 +353,7 @@ impl Writer {
             row: true,
             ..before
         });
-        part.settled.push(Settled { sequence, before, after });
+        part.put_aside(Settled { sequence, before, after });
         if let Disposition::Dead { reason, code, module_digest } = disposition
             && let Some(record) = record
         {
@@ -340,7 +362,7 @@ impl Writer {
                 sequence,
                 route: before.route.0,
                 at: self.shared.clock.now(),
-                attempts: before.attempt,
+                attempts: now.attempt,
                 reason: reason.clone(),
                 code: code.clone(),
                 module_digest: *module_digest,
@@ -366,12 +388,18 @@ fn needs(messages: &[Append], encoded: &Encoded) -> SmallVec<[(Target, u64); 4]>
     needs
 }
 
-/// Records of the entries that become dead letters, in order.
-async fn dead_records(shared: &Shared, job: &ChangeJob) -> Vec<Option<Vec<u8>>> {
+/// Records of the entries that become dead letters, in order; none for one that is damaged.
+async fn dead_records(shared: &Shared, job: &ChangeJob) -> Result<Vec<Option<Vec<u8>>>, Error> {
     let mut records = Vec::new();
-    for (_, sequence, disposition) in &job.change.settle {
+    for (endpoint, sequence, disposition) in &job.change.settle {
         if matches!(disposition, Disposition::Dead { .. }) {
-            let record = shared.record(sequence.0).await.ok().flatten();
+            let record = shared.record(sequence.0).await?;
+            if record.is_none()
+                && let Some(queue) = shared.queue(*endpoint)
+                && queue.lock().owed(sequence.0).is_some()
+            {
+                shared.note_damaged(&queue, 1);
+            }
             records.push(record.map(|record| {
                 let mut bytes = Vec::with_capacity(record::encoded_len(&record.message));
                 record::encode(&record.message, record.table, &mut bytes);
@@ -379,7 +407,7 @@ async fn dead_records(shared: &Shared, job: &ChangeJob) -> Vec<Option<Vec<u8>>> 
             }));
         }
     }
-    records
+    Ok(records)
 }
 
 struct QueueLimits {

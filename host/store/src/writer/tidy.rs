@@ -23,6 +23,8 @@ use weir_core::limits;
 const SWEPT: usize = 64;
 /// Slots deleted in a round.
 const SHRUNK: u32 = 256;
+/// Dead letters that leave in a round.
+const TRIMMED: i64 = 4_096;
 /// Free slots that are no reason to shrink: 1 MiB.
 const KEPT_FREE: u64 = 64;
 /// Live bytes that are written together: leaves room in a segment for an estimate that was low.
@@ -341,24 +343,37 @@ impl Writer {
         Ok(())
     }
 
+    /// Dead letters may be so many and so large; the oldest go first.
     async fn trim_dead_letters(&mut self) -> Result<(), sqlx::Error> {
         if !std::mem::take(&mut self.dead_letters_grew) {
             return Ok(());
         }
+        let max_bytes = (self.shared.max_bytes / limits::DEAD_LETTER_SHARE).cast_signed();
         let connection = self.database.connection()?;
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM dead_letter")
-            .fetch_one(&mut *connection)
+        let row = connection
+            .fetch_one("SELECT count(*), coalesce(sum(length(record)), 0) FROM dead_letter")
             .await?;
-        let over = count.saturating_sub_unsigned(limits::DEAD_LETTERS);
-        if over > 0 {
-            tracing::warn!(count = over, "the oldest dead letters leave, there are too many");
-            sqlx::query(
-                "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter ORDER BY id LIMIT ?)",
-            )
-            .bind(over)
-            .execute(connection)
-            .await?;
+        let (count, bytes): (i64, i64) = (row.get(0), row.get(1));
+        let mut over = (count.saturating_sub_unsigned(limits::DEAD_LETTERS), bytes - max_bytes);
+        if over.0 <= 0 && over.1 <= 0 {
+            return Ok(());
         }
+        let oldest = "SELECT id, length(record) FROM dead_letter ORDER BY id LIMIT ?";
+        let rows = sqlx::query(oldest).bind(TRIMMED).fetch_all(&mut *connection).await?;
+        let (mut last, mut leave) = (0, 0);
+        for row in rows {
+            if over.0 <= 0 && over.1 <= 0 {
+                break;
+            }
+            last = row.get(0);
+            over = (over.0 - 1, over.1 - row.get::<i64, _>(1));
+            leave += 1;
+        }
+        tracing::warn!(count = leave, "the oldest dead letters leave, there are too many");
+        let query = sqlx::query("DELETE FROM dead_letter WHERE id <= ?");
+        query.bind::<i64>(last).execute(connection).await?;
+        // The rest in the next round.
+        self.dead_letters_grew = over.0 > 0 || over.1 > 0;
         Ok(())
     }
 

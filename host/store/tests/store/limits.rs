@@ -120,6 +120,23 @@ async fn a_full_store_refuses_and_takes_again_when_something_was_settled() {
 }
 
 #[tokio::test]
+async fn dead_letters_take_a_quarter_of_the_store_and_the_oldest_go_first() {
+    let rig = Rig::with_total(Some(4_000_000)).await;
+    let a = rig.endpoint("a").await;
+    let reader = rig.store.reader(a).unwrap();
+    for id in 0..60 {
+        let large = append(message_of("d", id, 100_000), &[target(a)]);
+        assert_eq!(rig.append(vec![large]).await.accepted, 1, "message {id}");
+        let dead = Disposition::Dead { reason: "x".to_owned(), code: None, module_digest: None };
+        rig.settle(a, &next(&reader, 1).await, dead).await;
+        rig.store.tidy().await.unwrap();
+    }
+    let letters = rig.store.dead_letters(None, 100, None).await.unwrap();
+    let ids: Vec<u64> = letters.iter().map(|letter| letter.record.message.id().0).collect();
+    assert_eq!(ids, [51, 52, 53, 54, 55, 56, 57, 58, 59]);
+}
+
+#[tokio::test]
 async fn a_change_that_does_not_fit_comes_back_and_nothing_of_it_happened() {
     let rig = Rig::new().await;
     let (a, b) = (rig.endpoint("a").await, rig.endpoint("b").await);

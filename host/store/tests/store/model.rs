@@ -423,7 +423,10 @@ impl Run {
                 self.model.dead.push((queue, id));
                 self.model.queues[queue].retain(|i| i.sequence != sequence);
             }
-            Disposition::Hold => item.state = State::Held,
+            Disposition::Hold => {
+                item.state = State::Held;
+                item.holds_sender = false;
+            }
             Disposition::Retry { not_before, hold_sender } => {
                 item.state = State::Again(not_before);
                 item.holds_sender |= hold_sender;

@@ -222,6 +222,65 @@ async fn held_entries_stay_until_released_or_redelivered() {
 }
 
 #[tokio::test]
+async fn an_entry_can_be_held_and_released_within_one_group() {
+    for last in [Disposition::Done, dead(), Disposition::Hold] {
+        let rig = Rig::new().await;
+        let a = rig.endpoint("a").await;
+        rig.send(a, 1..4).await;
+        let reader = rig.store.reader(a).unwrap();
+        let got = next(&reader, 2).await;
+        let settle = |disposition: &Disposition| {
+            let settle = got.iter().map(|entry| (a, entry.sequence, disposition.clone()));
+            rig.store.commit(Change { settle: settle.collect(), ..Change::default() })
+        };
+        let later = Disposition::Retry { not_before: Timestamp::NEVER, hold_sender: true };
+        // Nothing is committed before all three wait.
+        let (held, retried, ended) =
+            tokio::join!(settle(&Disposition::Hold), settle(&later), settle(&last));
+        assert_eq!([held, retried, ended].map(|done| done.unwrap().unknown), [0, 0, 0]);
+        let left = if last == Disposition::Hold { 2 } else { 0 };
+        let usage = rig.usage(a);
+        assert_eq!((usage.messages, usage.held, usage.retrying), (left + 1, left, 0));
+        let letters = rig.store.dead_letters(None, 9, None).await.unwrap();
+        let attempts: Vec<u32> = letters.iter().map(|letter| letter.attempts).collect();
+        assert_eq!(attempts, if last == dead() { vec![2, 2] } else { vec![] });
+        drop(reader);
+        let rig = rig.reopen().await;
+        assert_eq!(rig.messages(a), left + 1);
+        let reader = rig.store.reader(a).unwrap();
+        let expected: &[u64] = if left > 0 { &[1, 2, 3] } else { &[3] };
+        assert_eq!(ids(&next(&reader, 9).await), expected);
+    }
+}
+
+fn dead() -> Disposition {
+    Disposition::Dead { reason: "bad".to_owned(), code: None, module_digest: None }
+}
+
+#[tokio::test]
+async fn the_last_change_of_a_key_within_one_group_counts() {
+    let rig = Rig::new().await;
+    let change = |key: &str, value: Option<&str>| StateChange {
+        key: key.to_owned(),
+        value: value.map(|value| StateValue { value: value.into(), expires: Timestamp::NEVER }),
+    };
+    let commit = |changes: Vec<StateChange>| {
+        let state = Some(("m".to_owned(), changes));
+        rig.store.commit(Change { state, ..Change::default() })
+    };
+    let (first, second, third) = tokio::join!(
+        commit(vec![change("a", Some("1")), change("b", None)]),
+        commit(vec![change("a", None), change("b", Some("1"))]),
+        commit(vec![change("b", Some("2")), change("c", Some("1"))]),
+    );
+    assert!(first.is_ok() && second.is_ok() && third.is_ok());
+    let state = rig.store.module_state("m").await.unwrap();
+    let found: Vec<(&str, &[u8])> =
+        state.iter().map(|(key, value)| (key.as_str(), &value.value[..])).collect();
+    assert_eq!(found, [("b", &b"2"[..]), ("c", b"1")]);
+}
+
+#[tokio::test]
 async fn held_entries_are_delivered_again_after_a_restart() {
     let rig = Rig::new().await;
     let a = rig.endpoint("a").await;

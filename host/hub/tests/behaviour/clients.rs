@@ -1,0 +1,147 @@
+//! Connected clients: what they took, and what they did not.
+
+use crate::hub::{INPUT, PASS, SINK, TestHub, body, each, wait_for};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::timeout;
+use weir_core::clock::{Clock, Timestamp};
+use weir_core::id::Identity;
+use weir_core::message::Message;
+use weir_core::port::{Answer, Batch, BoxFuture, Consumer, Fault, Outcome};
+use weir_core::properties::{Key, PropertiesBuilder, SystemProperty};
+use weir_hub::{Fate, Leave, MessageName, Publication};
+
+/// Takes everything.
+#[derive(Default)]
+struct TakesAll(Mutex<Vec<String>>);
+
+impl Consumer for TakesAll {
+    fn deliver(&self, batch: Batch) -> BoxFuture<'_, Result<Answer, Fault>> {
+        let outcomes = vec![Outcome::Accepted; batch.deliveries.len()];
+        self.0.lock().unwrap().extend(batch.deliveries.iter().map(body));
+        Box::pin(async move { Ok(Answer { outcomes, ..Answer::default() }) })
+    }
+}
+
+/// Takes the first message of a batch and leaves before the others are acknowledged.
+#[derive(Default)]
+struct TakesOne(Mutex<Vec<u64>>);
+
+impl Consumer for TakesOne {
+    fn deliver(&self, batch: Batch) -> BoxFuture<'_, Result<Answer, Fault>> {
+        let mut outcomes = vec![Outcome::Abandon { sent: true }; batch.deliveries.len()];
+        outcomes[0] = Outcome::Accepted;
+        let ids = batch.deliveries.iter().map(|delivery| delivery.message.id().0);
+        self.0.lock().unwrap().extend(ids);
+        Box::pin(async move { Ok(Answer { outcomes, ..Answer::default() }) })
+    }
+}
+
+#[tokio::test]
+async fn only_what_a_client_acknowledged_counts_as_delivered() {
+    let hub = TestHub::start().await;
+    hub.route("in", "FROM /messages/* INTO BrokeredEndpoint(\"/modules/sink/inputs/in\")").await;
+    hub.send("a", &["1", "2", "3"]).await;
+    let consumer = Arc::new(TakesOne::default());
+    let sink = Identity::module("E".parse().unwrap(), "sink".parse().unwrap());
+    let mut session = hub.connect(&sink).await;
+    session.take_inputs(Arc::clone(&consumer) as Arc<dyn Consumer>);
+    wait_for("three deliveries", || async { hub.queue(SINK).await.is_empty().then_some(()) }).await;
+    let ids = consumer.0.lock().unwrap().clone();
+    assert_eq!(ids[..3].iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
+    for id in &ids[..3] {
+        let name = MessageName::Number(weir_core::id::MessageId(*id));
+        let explanation = hub.hub.explain(&name).await.unwrap().unwrap();
+        let fates: Vec<Fate> = explanation.fates.iter().map(|fate| fate.fate).collect();
+        assert_eq!(fates, [Fate::Delivered], "{}", explanation.summary);
+    }
+    let sent = hub.hub.metrics_text().unwrap();
+    assert!(sent.contains("} 3"), "{sent}");
+}
+
+#[tokio::test]
+async fn a_token_ends_by_the_clock_on_the_wall_also_when_that_is_set() {
+    let hub = TestHub::with_clock(Clock::manual(Timestamp::from_secs(1_000_000))).await;
+    let mut session = hub.connect(&Identity::device("a".parse().unwrap())).await;
+    tokio::time::pause();
+    let minute = Duration::from_secs(60);
+    assert!(timeout(minute, session.left()).await.is_err());
+    let mut left = std::pin::pin!(session.left());
+    assert!(timeout(minute, &mut left).await.is_err());
+    hub.clock.advance(Duration::from_secs(3_599));
+    assert!(timeout(minute, &mut left).await.is_err());
+    hub.clock.advance(Duration::from_secs(2));
+    assert_eq!(timeout(minute, &mut left).await, Ok(Leave::Expired));
+}
+
+#[tokio::test]
+async fn what_a_deleted_route_has_queued_is_delivered_also_after_a_restart() {
+    let hub = TestHub::start().await;
+    hub.install(serde_json::json!({}), each(|_| Ok(PASS))).await;
+    hub.send("a", &["1", "2"]).await;
+    hub.sunk(2).await;
+    let name = "m".parse().unwrap();
+    hub.hub.modules().delete(&hub.hub, &name, weir_store::Expect::Any).await.unwrap();
+    hub.send("a", &["3"]).await;
+    for route in ["in", "out"] {
+        let name = route.parse().unwrap();
+        hub.hub.routes().delete(&hub.hub, &name, weir_store::Expect::Any).await.unwrap();
+    }
+    let hub = hub.restart().await;
+    for (module, waiting) in [("sink", vec!["1", "2"]), ("m", vec!["3"])] {
+        let consumer = Arc::new(TakesAll::default());
+        let identity = Identity::module("E".parse().unwrap(), module.parse().unwrap());
+        let mut session = hub.connect(&identity).await;
+        session.take_inputs(Arc::clone(&consumer) as Arc<dyn Consumer>);
+        let got = || async {
+            let got = consumer.0.lock().unwrap().clone();
+            (got.len() == waiting.len()).then_some(got)
+        };
+        assert_eq!(wait_for("deliveries", got).await, waiting);
+    }
+}
+
+#[tokio::test]
+async fn an_id_of_any_length_is_taken_and_only_a_sensible_one_is_a_name() {
+    let hub = TestHub::start().await;
+    let session = hub.connect(&Identity::device("a".parse().unwrap())).await;
+    let mut intake = session.intake();
+    for length in [128, 129, 60_000] {
+        let name = "x".repeat(length);
+        let mut properties = PropertiesBuilder::default();
+        properties.push(Key::System(SystemProperty::MessageId), Some(&name)).unwrap();
+        let message = Message { properties: properties.build(), ..Message::default() };
+        intake.submit(vec![Publication { message, reliable: true }]).await;
+        assert_eq!(intake.settled().await.unwrap(), 1);
+        let found = hub.hub.explain(&MessageName::Client(name)).await.unwrap();
+        assert_eq!(found.is_some(), length == 128);
+        assert!(hub.hub.explain(&MessageName::Last).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_sender_without_room_hands_over_no_more_until_there_is_some() {
+    let hub = TestHub::start().await;
+    hub.limit(INPUT, Some(1));
+    let session = hub.connect(&Identity::device("a".parse().unwrap())).await;
+    let mut intake = session.intake();
+    let mut submitted = 0;
+    let until = tokio::time::Instant::now() + Duration::from_secs(1);
+    while tokio::time::Instant::now() < until {
+        if intake.has_room() {
+            let body = vec![b'x'; 64 * 1024].into();
+            let message = Message { body, ..Message::default() };
+            intake.submit(vec![Publication { message, reliable: true }]).await;
+            submitted += 1;
+        }
+        let settled = timeout(Duration::from_millis(5), intake.settled()).await;
+        assert!(settled.is_err(), "{settled:?}");
+    }
+    assert!(submitted <= 3, "{submitted} batches wait");
+    hub.limit(INPUT, None);
+    let mut done = 0;
+    while done < submitted {
+        done += intake.settled().await.unwrap();
+    }
+    assert!(intake.has_room());
+}

@@ -1,0 +1,336 @@
+//! A hub whose modules are closures.
+
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use weir_core::clock::Clock;
+use weir_core::digest::Digest;
+use weir_core::id::{Identity, ModuleId, OutputName};
+use weir_core::message::Message;
+use weir_core::module::{Ceilings, ModuleSpec};
+use weir_core::port::{
+    Answer, Batch, BoxFuture, ComponentFacts, Consumer, Delivery, Emission, Fault, Instance,
+    InstanceUsage, ModuleRuntime, ModuleStart, Outcome, RuntimeError,
+};
+use weir_core::sas;
+use weir_hub::authenticate::{Credentials, make_token};
+use weir_hub::tasks::{TaskGroup, TaskKind};
+use weir_hub::{
+    Config, DeadLetter, Hub, IdentitySpec, ModuleView, Parts, Publication, QueueDefaults,
+    RouteSpec, Session, digest_of,
+};
+use weir_store::{
+    Durability, EndpointId, Expect, Opened, Options, Peeked, QueueLimit, Store, WhenFull,
+};
+
+const IOTHUB: &str = "hub.weir.test";
+/// The module under test, and where what it sends is gathered: a module that never connects.
+pub(crate) const MODULE: &str = "m";
+pub(crate) const INPUT: &str = "E/m/in";
+pub(crate) const SINK: &str = "E/sink/in";
+/// Long enough for a slow machine, shorter than the rest of an open circuit.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// What an instance does with a batch; it may remember.
+pub(crate) type Call = Box<dyn FnMut(&[Delivery]) -> Result<Answer, Fault> + Send>;
+/// Makes instances; they are counted from 0.
+type Component = Arc<dyn Fn(usize, &ModuleStart) -> Call + Send + Sync>;
+
+#[derive(Default)]
+struct Closures {
+    components: Mutex<HashMap<Digest, (Component, usize)>>,
+}
+
+struct Running {
+    call: Mutex<Call>,
+    outputs: Vec<OutputName>,
+}
+
+impl ModuleRuntime for Closures {
+    fn compile(&self, bytes: Bytes) -> BoxFuture<'_, Result<ComponentFacts, RuntimeError>> {
+        let bytes = bytes.len() as u64;
+        Box::pin(
+            async move { Ok(ComponentFacts { imports: Vec::new(), exports: Vec::new(), bytes }) },
+        )
+    }
+
+    fn start(&self, start: ModuleStart) -> BoxFuture<'_, Result<Arc<dyn Instance>, RuntimeError>> {
+        let mut components = self.components.lock().unwrap();
+        let (component, started) = components.get_mut(&start.component).unwrap();
+        let call = component(*started, &start);
+        *started += 1;
+        let running = Running { call: Mutex::new(call), outputs: start.spec.outputs.clone() };
+        Box::pin(async move { Ok(Arc::new(running) as Arc<dyn Instance>) })
+    }
+
+    fn forget(&self, _: &Digest) {}
+}
+
+impl Consumer for Running {
+    fn deliver(&self, batch: Batch) -> BoxFuture<'_, Result<Answer, Fault>> {
+        Box::pin(async move { (self.call.lock().unwrap())(&batch.deliveries) })
+    }
+}
+
+impl Instance for Running {
+    fn stop(&self) -> BoxFuture<'_, Result<Answer, Fault>> {
+        Box::pin(async { Ok(Answer::default()) })
+    }
+
+    fn usage(&self) -> InstanceUsage {
+        InstanceUsage::default()
+    }
+
+    fn outputs(&self) -> &[OutputName] {
+        &self.outputs
+    }
+}
+
+/// Body of a delivery.
+pub(crate) fn body(delivery: &Delivery) -> String {
+    String::from_utf8(delivery.message.body().to_vec()).unwrap()
+}
+
+/// A component that answers message by message.
+pub(crate) fn each(
+    outcome: impl Fn(&Delivery) -> Result<Outcome, Fault> + Send + Sync + Clone + 'static,
+) -> impl Fn(usize) -> Call + Send + Sync {
+    move |_| {
+        let outcome = outcome.clone();
+        Box::new(move |deliveries| {
+            let outcomes = deliveries.iter().map(&outcome).collect::<Result<_, _>>()?;
+            Ok(Answer { outcomes, ..Answer::default() })
+        })
+    }
+}
+
+/// On to the first output.
+pub(crate) const PASS: Outcome = Outcome::Pass { output: 0 };
+
+pub(crate) fn trap() -> Fault {
+    Fault::Trap("on purpose".to_owned())
+}
+
+pub(crate) fn emission(text: &str) -> Emission {
+    Emission { body: Bytes::copy_from_slice(text.as_bytes()), ..Emission::default() }
+}
+
+/// A running hub.
+pub(crate) struct TestHub {
+    pub(crate) hub: Hub,
+    pub(crate) clock: Clock,
+    runtime: Arc<Closures>,
+    storage: TaskGroup,
+    folder: TempDir,
+}
+
+impl TestHub {
+    /// All that devices send goes to the module, all that it sends to the sink.
+    pub(crate) async fn start() -> Self {
+        Self::with_clock(Clock::system()).await
+    }
+
+    pub(crate) async fn with_clock(clock: Clock) -> Self {
+        let hub = Self::open(tempfile::tempdir().unwrap(), clock).await;
+        hub.route(
+            "in",
+            "FROM /messages/* WHERE NOT IS_DEFINED($connectionModuleId) \
+             INTO BrokeredEndpoint(\"/modules/m/inputs/in\")",
+        )
+        .await;
+        hub.route(
+            "out",
+            "FROM /messages/modules/m/* INTO BrokeredEndpoint(\"/modules/sink/inputs/in\")",
+        )
+        .await;
+        hub
+    }
+
+    async fn open(folder: TempDir, clock: Clock) -> Self {
+        let options = Options {
+            dir: folder.path().to_owned(),
+            durability: Durability::Power,
+            total_bytes: None,
+            clock: clock.clone(),
+        };
+        let Opened { store, writer, report, start } = Store::open(options).await.unwrap();
+        let config = Config {
+            edge_device: "E".parse().unwrap(),
+            hostname: "gateway.weir.test".to_owned(),
+            iothub_hostname: IOTHUB.to_owned(),
+            ceilings: Ceilings::default(),
+            default_ttl: None,
+            queues: QueueDefaults::default(),
+            max_clients: 100,
+            device_roots: Vec::new(),
+        };
+        let storage = TaskGroup::default();
+        storage.spawn(TaskKind::Essential, "writer", |_| async { writer.run().await.unwrap() });
+        let runtime = Arc::new(Closures::default());
+        let modules: Arc<dyn ModuleRuntime> = Arc::clone(&runtime) as _;
+        let parts = Parts { store, report, start, runtime: modules, upstream: None };
+        let hub = Hub::start(config, clock.clone(), parts, TaskGroup::default()).await.unwrap();
+        hub.set_ready(true);
+        Self { hub, clock, runtime, storage, folder }
+    }
+
+    /// Stops it and starts it again on the same store.
+    pub(crate) async fn restart(self) -> Self {
+        let (clock, folder) = (self.clock.clone(), self.stop().await);
+        Self::open(folder, clock).await
+    }
+
+    pub(crate) async fn route(&self, name: &str, text: &str) {
+        let spec = RouteSpec { route: text.to_owned(), priority: None, time_to_live_secs: None };
+        let name = name.parse().unwrap();
+        self.hub.routes().put(&self.hub, &name, spec, Expect::Any).await.unwrap();
+    }
+
+    /// Uploads a component of this name.
+    pub(crate) async fn component(
+        &self,
+        name: &'static str,
+        component: impl Fn(usize) -> Call + Send + Sync + 'static,
+    ) -> Digest {
+        self.component_with_state(name, move |number, _| component(number)).await
+    }
+
+    /// As [`TestHub::component`], of one that has state.
+    pub(crate) async fn component_with_state(
+        &self,
+        name: &'static str,
+        component: impl Fn(usize, &ModuleStart) -> Call + Send + Sync + 'static,
+    ) -> Digest {
+        let bytes = Bytes::from_static(name.as_bytes());
+        let digest = digest_of(&bytes);
+        self.runtime.components.lock().unwrap().insert(digest, (Arc::new(component), 0));
+        self.hub.artifacts().put(&self.hub, digest, bytes).await.unwrap();
+        digest
+    }
+
+    /// Instances of a component so far.
+    pub(crate) fn instances(&self, component: &Digest) -> usize {
+        self.runtime.components.lock().unwrap()[component].1
+    }
+
+    /// Installs the module, or exchanges its version. `members` are added to the shortest
+    /// specification.
+    pub(crate) async fn put(&self, component: Digest, members: serde_json::Value) {
+        let mut spec = serde_json::json!({
+            "type": "wasm", "component": component, "inputs": ["in"], "outputs": ["out"],
+        });
+        spec.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let spec: ModuleSpec = serde_json::from_value(spec).unwrap();
+        let name = MODULE.parse().unwrap();
+        self.hub.modules().put(&self.hub, &name, spec, Expect::Any).await.unwrap();
+    }
+
+    /// Installs a component as the module at once.
+    pub(crate) async fn install(
+        &self,
+        members: serde_json::Value,
+        component: impl Fn(usize) -> Call + Send + Sync + 'static,
+    ) -> Digest {
+        let digest = self.component("v1", component).await;
+        self.put(digest, members).await;
+        digest
+    }
+
+    pub(crate) async fn module(&self) -> ModuleView {
+        let name: ModuleId = MODULE.parse().unwrap();
+        self.hub.modules().get(&self.hub, &name).await.unwrap()
+    }
+
+    pub(crate) async fn connect(&self, identity: &Identity) -> Session {
+        if self.hub.identities().get(identity).is_none() {
+            let spec = IdentitySpec::default();
+            let identities = self.hub.identities();
+            identities.put(&self.hub, identity.clone(), spec, Expect::Any).await.unwrap();
+        }
+        let record = self.hub.identities().get(identity).unwrap().record;
+        let weir_core::identity::Authentication::Sas { primary, .. } = &record.authentication
+        else {
+            panic!("the default is a key");
+        };
+        let expires = self.hub.clock().now().after(Duration::from_secs(3600));
+        let token = make_token(primary, &sas::resource_of(IOTHUB, identity), expires, None);
+        let proven = self.hub.authenticate(identity, Credentials::of(Some(&token), &[])).unwrap();
+        self.hub.connect(proven, "test", "here").unwrap()
+    }
+
+    /// A device sends these, and they are acknowledged.
+    pub(crate) async fn send(&self, device: &str, bodies: &[&str]) {
+        self.send_as(&Identity::device(device.parse().unwrap()), bodies).await;
+    }
+
+    pub(crate) async fn send_as(&self, sender: &Identity, bodies: &[&str]) {
+        let session = self.connect(sender).await;
+        let mut intake = session.intake();
+        let publication = |body: &&str| {
+            let body = Bytes::copy_from_slice(body.as_bytes());
+            Publication { message: Message { body, ..Message::default() }, reliable: true }
+        };
+        intake.submit(bodies.iter().map(publication).collect()).await;
+        assert_eq!(intake.settled().await.unwrap(), bodies.len());
+    }
+
+    pub(crate) fn endpoint(&self, queue: &str) -> EndpointId {
+        let all = self.hub.store().endpoint_names();
+        all.into_iter().find(|(_, name)| name == queue).expect("a route has made it").0
+    }
+
+    pub(crate) async fn queue(&self, queue: &str) -> Vec<Peeked> {
+        self.hub.store().peek(self.endpoint(queue), None, 1000).await.unwrap()
+    }
+
+    pub(crate) async fn bodies(&self, queue: &str) -> Vec<String> {
+        let text =
+            |entry: &Peeked| String::from_utf8(entry.record.message.body().to_vec()).unwrap();
+        self.queue(queue).await.iter().map(text).collect()
+    }
+
+    /// What the sink has, as soon as it is so many.
+    pub(crate) async fn sunk(&self, count: usize) -> Vec<String> {
+        wait_for(&format!("{count} messages in the sink"), || async {
+            let found = self.bodies(SINK).await;
+            (found.len() >= count).then_some(found)
+        })
+        .await
+    }
+
+    pub(crate) async fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.hub.store().dead_letters(None, 1000, None).await.unwrap()
+    }
+
+    /// Limits a queue to so many bytes.
+    pub(crate) fn limit(&self, queue: &str, max_bytes: Option<u64>) {
+        let limit = QueueLimit { max_bytes, when_full: WhenFull::Reject };
+        self.hub.store().set_limit(self.endpoint(queue), limit);
+    }
+
+    pub(crate) async fn stop(self) -> TempDir {
+        assert_eq!(self.hub.tasks().shut_down(Duration::from_secs(5)).await, None);
+        self.hub.store().close().await;
+        assert_eq!(self.storage.shut_down(Duration::from_secs(1)).await, None);
+        self.folder
+    }
+}
+
+/// Looks again and again until it is there.
+pub(crate) async fn wait_for<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    look: impl Fn() -> F,
+) -> T {
+    let found = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("no {what}"))
+}

@@ -1,0 +1,12 @@
+//! The hub's promises about modules and clients, with guests that a test writes as closures: no Wasm,
+//! a real store in a temporary folder.
+#![expect(clippy::unwrap_used, reason = "this file is tests and their helpers")]
+
+mod clients;
+mod faults;
+mod history;
+mod holding;
+mod hub;
+mod retrying;
+mod state;
+mod swapping;
