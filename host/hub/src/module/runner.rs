@@ -63,6 +63,8 @@ pub(crate) struct Runner {
     circuit: Circuit,
     restart: Backoff,
     reason: StartReason,
+    /// The state in memory may hold what was never committed; nothing starts before it is read anew.
+    stale: bool,
 }
 
 struct Input {
@@ -107,6 +109,7 @@ impl Runner {
             circuit,
             restart: Backoff::new(Duration::from_secs(1), Duration::from_secs(300)),
             reason: StartReason::Cold,
+            stale: false,
         }
     }
 
@@ -157,6 +160,12 @@ impl Runner {
     async fn start(&mut self, stop: &Stop) -> bool {
         if let Some(rest) = self.circuit.rests(self.hub.clock().now()) {
             self.rest(rest, stop).await;
+            return false;
+        }
+        if self.stale && !self.reload_state().await {
+            let wait = self.restart.next_wait(fastrand::f64());
+            self.set_state(State::BackingOff);
+            self.rest(wait, stop).await;
             return false;
         }
         self.set_state(State::Starting);
@@ -302,13 +311,20 @@ impl Runner {
         self.hub.store().room().await;
     }
 
-    async fn fault(&mut self, mut part: Part, fault: Fault) {
+    /// The instance is spent and its batch undone. One that ended without an answer is met like a
+    /// trap, so that a message which ends it each time does not hold up those behind it; but nobody
+    /// undid what it did to the state.
+    async fn fault(&mut self, part: Part, fault: Fault) {
         self.instance = None;
         self.reason = StartReason::Recover;
+        self.answer_fault(part, &fault).await;
         if !fault.is_guest() {
-            self.parts.push_front(part);
-            return;
+            self.flush().await;
+            self.reload_state().await;
         }
+    }
+
+    async fn answer_fault(&mut self, mut part: Part, fault: &Fault) {
         self.counters.fault();
         self.note(&fault.to_string());
         let now = self.hub.clock().now();
@@ -332,7 +348,7 @@ impl Runner {
         part.alone += 1;
         part.suspect = true;
         match part.alone >= self.version.spec.errors.retry.max_attempts {
-            true => self.set_aside(part, &fault).await,
+            true => self.set_aside(part, fault).await,
             false => self.parts.push_front(part),
         }
     }
@@ -359,13 +375,21 @@ impl Runner {
         self.submit(part.entries, change).await;
     }
 
-    async fn reload_state(&mut self) {
+    /// Reads the state anew when everything submitted is on disk or undone; false when it could not.
+    pub(super) async fn reload_state(&mut self) -> bool {
         let module = self.identity.module.as_ref().map(ToString::to_string).unwrap_or_default();
         let quota = usize::try_from(self.version.spec.limits.state.0).unwrap_or(usize::MAX);
         match self.hub.store().module_state(&module).await {
-            Ok(values) => *crate::sync::lock(&self.state) = ModuleState::new(values, quota),
-            Err(cause) => error!(module, error = %cause, "the module's state could not be read"),
+            Ok(values) => {
+                *crate::sync::lock(&self.state) = ModuleState::new(values, quota);
+                self.stale = false;
+            }
+            Err(cause) => {
+                error!(module, error = %cause, "the module's state could not be read");
+                self.stale = true;
+            }
         }
+        !self.stale
     }
 
     /// Opens the readers of the present version's inputs; those that stay are kept.
@@ -423,6 +447,10 @@ impl Runner {
     pub(super) fn reset_circuit(&mut self) {
         self.circuit = Circuit::new(self.version.spec.errors.open_after.0);
         self.restart.reset();
+    }
+
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
     }
 
     pub(super) fn set_reason(&mut self, reason: StartReason) {
