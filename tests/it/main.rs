@@ -9,3 +9,4 @@ mod crash;
 mod pipeline;
 mod support;
 mod swap;
+mod verbs;

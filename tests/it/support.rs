@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use weir_core::clock::Timestamp;
@@ -92,15 +92,19 @@ impl Hub {
         panic!("the hub did not stop");
     }
 
+    /// The folder with `weir.toml` and `data`.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs a verb of the command line, in the hub's folder.
+    pub(crate) fn verb(&self, words: &[&str]) -> Output {
+        Command::new(WEIR).args(words).current_dir(self.folder.path()).output().unwrap()
+    }
+
     /// Runs a verb of the command line and reads its JSON.
     pub(crate) fn weir(&self, words: &[&str]) -> Value {
-        let output = Command::new(WEIR)
-            .args(words)
-            .arg("--config")
-            .arg(self.folder.path().join("weir.toml"))
-            .args(["--output", "json"])
-            .output()
-            .unwrap();
+        let output = self.verb(&[words, &["--config", "weir.toml", "--output", "json"]].concat());
         let text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "weir {words:?}: {text}{errors}");

@@ -6,6 +6,7 @@
 
 use crate::Api;
 use crate::problem::Problem;
+use crate::rate::Quota;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
@@ -82,10 +83,20 @@ pub(crate) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
         None => return method_not_allowed(api.access(), path.as_str()).into_response(),
     };
     if let Needed::Scope(scope) = needed {
-        match admit(&api, request.headers(), scope) {
-            Ok(caller) => request.extensions_mut().insert(caller),
+        let caller = match authenticate(api.hub(), request.headers()) {
+            Ok(caller) => caller,
             Err(problem) => return problem.into_response(),
         };
+        let quota = api.rates().take(&caller.token);
+        let mut response = match admit(&caller, quota, scope) {
+            Ok(()) => {
+                request.extensions_mut().insert(caller);
+                next.run(request).await
+            }
+            Err(problem) => problem.into_response(),
+        };
+        quota.write(response.headers_mut());
+        return response;
     }
     next.run(request).await
 }
@@ -96,14 +107,13 @@ fn method_not_allowed(access: &Access, path: &str) -> Problem {
         .header(header::ALLOW, allowed)
 }
 
-fn admit(api: &Api, headers: &HeaderMap, scope: Scope) -> Result<Caller, Problem> {
-    let caller = authenticate(api.hub(), headers)?;
-    if let Err(wait) = api.rates().take(&caller.token) {
+fn admit(caller: &Caller, quota: Quota, scope: Scope) -> Result<(), Problem> {
+    if let Some(wait) = quota.wait {
         return Err(Problem::new(ErrorCode::TooManyRequests, "the token is used too often")
             .header(header::RETRY_AFTER, wait.as_secs().max(1).to_string()));
     }
     match caller.may(scope) {
-        true => Ok(caller),
+        true => Ok(()),
         false => Err(Problem::new(
             ErrorCode::Forbidden,
             format!("this needs a token with the scope {scope}"),

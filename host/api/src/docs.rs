@@ -30,6 +30,8 @@ pub(crate) fn pages() -> Router<Api> {
     Router::new()
         .route("/docs", get(|| async { Redirect::permanent("/docs/") }))
         .route("/docs/", get(|| async { swagger_file("") }))
+        .route("/docs/errors", get(|| async { error_index() }))
+        .route("/docs/errors/", get(|| async { Redirect::permanent("/docs/errors") }))
         .route("/docs/{*file}", get(|Path(file): Path<String>| async move { swagger_file(&file) }))
         .method_not_allowed_fallback(|| async {
             Problem::new(ErrorCode::MethodNotAllowed, "the path has the methods GET, HEAD")
@@ -91,13 +93,34 @@ pub(crate) async fn error_page(Path(code): Path<String>) -> Result<Response, Pro
     Ok(guarded((StatusCode::OK, headers, html(&code, &text)).into_response()))
 }
 
-/// The few forms of Markdown that the pages use: headings, lists, code blocks, `code`.
-fn html(title: &str, markdown: &str) -> String {
-    let mut out = format!(
+/// All error codes, each with the way to its page.
+fn error_index() -> Response {
+    let rows = ErrorCode::ALL.iter().map(|code| {
+        let (name, title, status) = (code.name(), escaped(code.title()), code.status());
+        format!(
+            "<li><a href=\"/docs/errors/{name}\"><code>{name}</code></a> ({status}): {title}</li>"
+        )
+    });
+    let text = format!(
+        "{}<h1>Errors</h1>\n<p>The <code>type</code> of every problem leads to one of these.</p>\n\
+         <ul>{}</ul>\n</body></html>\n",
+        head("Errors"),
+        rows.collect::<String>()
+    );
+    guarded(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response())
+}
+
+fn head(title: &str) -> String {
+    format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
          <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:44em;margin:3em auto;\
          padding:0 1em}}code,pre{{background:#8882;padding:.1em .3em}}</style></head><body>\n"
-    );
+    )
+}
+
+/// The few forms of Markdown that the pages use: headings, lists, code blocks, `code`.
+fn html(title: &str, markdown: &str) -> String {
+    let mut out = head(title);
     for block in markdown.split("\n\n").map(str::trim).filter(|block| !block.is_empty()) {
         let block = escaped(block);
         if let Some(text) = block.strip_prefix("## ") {

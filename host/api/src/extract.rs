@@ -62,10 +62,29 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
             Err(refused) => {
                 let text = refused.body_text();
-                let text =
-                    text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
-                Err(Problem::invalid(format!("query: {text}")))
+                let text = text.strip_prefix("Failed to deserialize query string: ");
+                Err(query(text.unwrap_or_default()))
             }
         }
+    }
+}
+
+/// A reader's words about the query, without Rust's.
+fn query(text: &str) -> Problem {
+    let (name, what) = text.split_once(": ").unwrap_or(("", text));
+    let what = match what {
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "this is no whole number, 0 or more"
+        }
+        "number too large to fit in target type" => "the number is too large",
+        what => what,
+    };
+    if let Some(twice) = what.strip_prefix("duplicate field `").and_then(|it| it.strip_suffix('`'))
+    {
+        return Problem::invalid(format!("query: {twice} is given twice")).parameter(twice);
+    }
+    match name {
+        "" => Problem::invalid(format!("query: {what}")),
+        name => Problem::invalid(format!("query: {name}: {what}")).parameter(name),
     }
 }

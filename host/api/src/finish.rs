@@ -35,7 +35,14 @@ pub(crate) async fn finish(request: Request, next: Next) -> Response {
         Err(_) => panicked().into_response(),
     };
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = problem.write(&instance, &trace_id);
+        let written = problem.write(&instance, &trace_id);
+        // What the way out has added stays; the body is another one.
+        let mut headers = std::mem::take(response.headers_mut());
+        headers.remove(header::CONTENT_LENGTH);
+        response = written;
+        for (name, value) in &headers {
+            response.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
     }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&trace_id) {

@@ -26,11 +26,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let merge_patch = request.method() == axum::http::Method::PATCH;
         if !is_json(request.headers(), merge_patch) {
-            return Err(Problem::new(
-                ErrorCode::UnsupportedMediaType,
-                "the body must have the content type application/json",
-            )
-            .parameter("content-type"));
+            let or = if merge_patch { " or application/merge-patch+json" } else { "" };
+            let what = format!("the body must have the content type application/json{or}");
+            return Err(
+                Problem::new(ErrorCode::UnsupportedMediaType, what).parameter("content-type")
+            );
         }
         let bytes = body::read(request.into_body(), limits::API_BODY_BYTES).await?;
         parse(&bytes).map(Self)
@@ -79,7 +79,7 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
                 | serde_path_to_error::Segment::Unknown => {}
             }
         }
-        Problem::invalid(without_place(&error.into_inner())).at(pointer)
+        Problem::invalid(without_types(&without_place(&error.into_inner()))).at(pointer)
     })
 }
 
@@ -95,6 +95,21 @@ fn without_place(error: &serde_json::Error) -> String {
         Some(end) => text[..end].to_owned(),
         None => text,
     }
+}
+
+/// The message without the names of Rust's types.
+fn without_types(text: &str) -> String {
+    let Some((before, wanted)) = text.rsplit_once("expected ") else { return text.to_owned() };
+    let wanted = match wanted {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        wanted => match wanted.strip_prefix("struct ") {
+            Some(_) => "an object",
+            None => wanted,
+        },
+    };
+    format!("{before}expected {wanted}")
 }
 
 /// Whether the bytes are one JSON value with unique keys.

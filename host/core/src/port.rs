@@ -14,6 +14,7 @@ use crate::id::{Identity, InputName, OutputName};
 use crate::message::StampedMessage;
 use crate::module::ModuleSpec;
 use crate::module_state::{ModuleState, StateChange};
+use crate::properties::Properties;
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
@@ -98,10 +99,8 @@ pub struct Emission {
     pub output: u16,
     /// The payload.
     pub body: Bytes,
-    /// Application properties.
-    pub properties: Vec<(String, String)>,
-    /// System properties by routing name; only those the specification lets the module set.
-    pub system: Vec<(String, String)>,
+    /// Application properties, and those system properties that the specification lets the module set.
+    pub properties: Properties,
 }
 
 /// A batch's result: outcomes in input order, then what was sent in call order.

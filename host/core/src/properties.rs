@@ -33,8 +33,6 @@ pub enum SystemProperty {
     Operation,
     MessageType,
     ModelId,
-    MqttRetain,
-    MqttDup,
 }
 
 struct Row(SystemProperty, &'static str, Option<&'static str>);
@@ -55,8 +53,6 @@ const TABLE: &[Row] = &[
     Row(SystemProperty::Operation, "operation", Some("iothub-operation")),
     Row(SystemProperty::MessageType, "messageType", None),
     Row(SystemProperty::ModelId, "modelId", None),
-    Row(SystemProperty::MqttRetain, "mqtt-retain", None),
-    Row(SystemProperty::MqttDup, "mqtt-dup", None),
 ];
 
 impl SystemProperty {

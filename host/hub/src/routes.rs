@@ -373,11 +373,15 @@ fn undeclared(route: &Route, module: &ModuleId, spec: &ModuleSpec) -> Option<Str
             names(&spec.inputs)
         ));
     }
-    let source = route.source().to_string();
-    let path: Vec<&str> = source.split('/').collect();
-    if let ["", "messages", "modules", from, "outputs", output] = path[..]
-        && from == module.as_str()
-        && spec.outputs.iter().all(|declared| !declared.as_str().eq_ignore_ascii_case(output))
+    // A source is compared without regard to case; `outputs/*` names no output.
+    let path: Vec<&str> = route.source().path().split('/').collect();
+    let same = |left: &str, right: &str| left.eq_ignore_ascii_case(right);
+    if let ["", messages, modules, from, outputs, output] = path[..]
+        && same(messages, "messages")
+        && same(modules, "modules")
+        && same(outputs, "outputs")
+        && same(from, module.as_str())
+        && spec.outputs.iter().all(|declared| !same(declared.as_str(), output))
     {
         return Some(format!(
             "module {module} has no output {output}; it has {}",

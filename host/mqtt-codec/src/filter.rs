@@ -1,10 +1,8 @@
 //! Topic filters: their syntax, and which topics they match (MQTT 3.1.1, section 4.7).
 
-use std::fmt;
-use std::str::FromStr;
-
 use bytes::Bytes;
 
+use crate::text::checked_text;
 use crate::{Error, Text};
 
 /// A topic filter with correct wildcards: `+` for one level, `#` for all that follow.
@@ -17,24 +15,6 @@ impl TopicFilter {
         let text = Text::from_field(field, at)?;
         check(text.as_bytes(), at)?;
         Ok(Self(text))
-    }
-
-    /// The filter.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-
-    /// The bytes of the filter: UTF-8, no zero byte.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-
-    /// The filter as text, sharing its bytes.
-    #[must_use]
-    pub fn as_text(&self) -> &Text {
-        &self.0
     }
 }
 
@@ -83,48 +63,7 @@ fn check(filter: &[u8], at: usize) -> Result<(), Error> {
     Ok(())
 }
 
-impl TryFrom<Text> for TopicFilter {
-    type Error = Error;
-
-    fn try_from(text: Text) -> Result<Self, Error> {
-        check(text.as_bytes(), 0)?;
-        Ok(Self(text))
-    }
-}
-
-impl TryFrom<String> for TopicFilter {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self, Error> {
-        Self::from_field(Bytes::from(text), 0)
-    }
-}
-
-impl FromStr for TopicFilter {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Self::from_field(Bytes::copy_from_slice(text.as_bytes()), 0)
-    }
-}
-
-impl AsRef<[u8]> for TopicFilter {
-    fn as_ref(&self) -> &[u8] {
-        self.as_bytes()
-    }
-}
-
-impl fmt::Display for TopicFilter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-impl fmt::Debug for TopicFilter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
+checked_text!(TopicFilter);
 
 #[cfg(test)]
 mod tests {

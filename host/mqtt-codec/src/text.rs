@@ -115,6 +115,74 @@ impl fmt::Debug for Text {
     }
 }
 
+/// What every text with a form of its own has, given its `from_field(Bytes, usize)`.
+macro_rules! checked_text {
+    ($name:ident) => {
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                self.0.as_str()
+            }
+
+            /// The bytes: UTF-8, no zero byte. Costs nothing, unlike [`as_str`](Self::as_str).
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8] {
+                self.0.as_bytes()
+            }
+
+            /// Without the form, sharing the bytes.
+            #[must_use]
+            pub fn as_text(&self) -> &$crate::Text {
+                &self.0
+            }
+        }
+
+        impl TryFrom<$crate::Text> for $name {
+            type Error = $crate::Error;
+
+            fn try_from(text: $crate::Text) -> Result<Self, $crate::Error> {
+                Self::from_field(text.to_bytes(), 0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $crate::Error;
+
+            fn try_from(text: String) -> Result<Self, $crate::Error> {
+                Self::from_field(text.into(), 0)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::Error;
+
+            fn from_str(text: &str) -> Result<Self, $crate::Error> {
+                Self::from_field(bytes::Bytes::copy_from_slice(text.as_bytes()), 0)
+            }
+        }
+
+        impl AsRef<[u8]> for $name {
+            fn as_ref(&self) -> &[u8] {
+                self.as_bytes()
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+pub(crate) use checked_text;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,11 +1,8 @@
 //! Topic names: what a message is published to.
 
-use std::fmt;
-use std::str::FromStr;
-
 use bytes::Bytes;
 
-use crate::text::check_utf8;
+use crate::text::{check_utf8, checked_text};
 use crate::{Error, Text};
 
 /// A topic name: text of at least one character, without the wildcards `+` and `#`
@@ -22,24 +19,6 @@ impl TopicName {
             return Err(fault(&field, at));
         }
         Ok(Self(Text::from_checked(field)))
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-
-    /// The bytes of the name: UTF-8, no zero byte. Costs nothing, unlike [`as_str`](Self::as_str).
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-
-    /// The name as text, sharing its bytes.
-    #[must_use]
-    pub fn as_text(&self) -> &Text {
-        &self.0
     }
 }
 
@@ -77,47 +56,7 @@ fn fault(field: &[u8], at: usize) -> Error {
     }
 }
 
-impl TryFrom<Text> for TopicName {
-    type Error = Error;
-
-    fn try_from(text: Text) -> Result<Self, Error> {
-        Self::from_field(text.to_bytes(), 0)
-    }
-}
-
-impl TryFrom<String> for TopicName {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self, Error> {
-        Self::from_field(Bytes::from(text), 0)
-    }
-}
-
-impl FromStr for TopicName {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Self::from_field(Bytes::copy_from_slice(text.as_bytes()), 0)
-    }
-}
-
-impl AsRef<[u8]> for TopicName {
-    fn as_ref(&self) -> &[u8] {
-        self.as_bytes()
-    }
-}
-
-impl fmt::Display for TopicName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-impl fmt::Debug for TopicName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
+checked_text!(TopicName);
 
 #[cfg(test)]
 mod tests {

@@ -66,6 +66,19 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The key in `[upstream]` that is at fault.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Setting { key, .. }
+            | Self::Read { key, .. }
+            | Self::Pem { key, .. }
+            | Self::Tls { key, .. } => key,
+        }
+    }
+}
+
 /// Makes the configured upstream; `None` for `kind = "none"`.
 ///
 /// Connects to nothing and writes nothing: that begins with `run`. `hub_name` fills the placeholder

@@ -11,17 +11,20 @@ use weir_core::limits;
 use weir_core::message::StampedMessage;
 use weir_core::module::{LimitSpec, ModuleSpec};
 use weir_core::port::{Batch, Emission, Outcome};
-use weir_core::properties::SystemProperty;
+use weir_core::properties::{Key, PropertiesBuilder, PropertiesError, SystemProperty};
 
 /// Longest reason and code kept; for people, so the rest is cut off and not a breach.
 const REASON_BYTES: usize = 1_024;
 const CODE_BYTES: usize = 128;
 
+/// An encoded property has at least a tag and the length of its value.
+const SMALLEST_PROPERTY: usize = 5;
+
 /// Why something that the guest made is not taken.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Larger than a message may be.
-    TooLarge,
+    /// Larger than a message may be, in words.
+    TooLarge(String),
     /// Against the interface or the specification.
     Breach(String),
 }
@@ -107,12 +110,12 @@ impl Lift<'_> {
         self.spend(0, text_bytes(&set) + unset.iter().map(|name| name.len() as u64).sum::<u64>())?;
         // The quick bound first; the exact size only where it matters.
         let upper = input.message().size_bytes() as u64 + text_bytes(&set) + 8 * set.len() as u64;
-        if upper > limits::MAX_MESSAGE_BYTES as u64 {
+        let most_properties = input.properties().encoded().len() / SMALLEST_PROPERTY + set.len();
+        if upper > limits::MAX_MESSAGE_BYTES as u64 || most_properties > limits::MAX_PROPERTIES {
             let pairs = set.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-            let fits = input.properties().annotated(pairs, &unset).is_ok_and(|properties| {
-                input.body().len() + properties.encoded().len() <= limits::MAX_MESSAGE_BYTES
-            });
-            if !fits {
+            let annotated = input.properties().annotated(pairs, &unset);
+            let properties = annotated.map_err(not_a_message)?;
+            if input.body().len() + properties.encoded().len() > limits::MAX_MESSAGE_BYTES {
                 return Err(too_large());
             }
         }
@@ -124,8 +127,7 @@ impl Lift<'_> {
         for message in messages {
             self.output(message.output)?;
             let emission = emission(self.spec, message).map_err(|refusal| match refusal {
-                Refusal::TooLarge => too_large(),
-                Refusal::Breach(what) => what,
+                Refusal::TooLarge(what) | Refusal::Breach(what) => what,
             })?;
             self.spend(1, emission_bytes(&emission))?;
             emissions.push(emission);
@@ -160,32 +162,39 @@ impl Lift<'_> {
 pub(crate) fn emission(spec: &ModuleSpec, message: OutputMessage) -> Result<Emission, Refusal> {
     unique_names(&message.properties).map_err(Refusal::Breach)?;
     unique_names(&message.system).map_err(Refusal::Breach)?;
-    for (name, _) in &message.system {
-        let granted = spec.set_system.contains(name) && SystemProperty::from_name(name).is_some();
-        if !granted {
+    let too_large = |error| Refusal::TooLarge(not_a_message(error));
+    let mut properties = PropertiesBuilder::default();
+    for (name, value) in &message.system {
+        let known = SystemProperty::from_name(name).filter(|_| spec.set_system.contains(name));
+        let Some(property) = known else {
             let name = crate::log::escaped(name, &[]);
             return Err(Refusal::Breach(format!(
                 "it may not set the system property {name} (set-system in the specification)"
             )));
-        }
+        };
+        properties.push(Key::System(property), Some(value)).map_err(too_large)?;
     }
-    let emission = Emission {
-        output: message.output,
-        body: Bytes::from(message.body),
-        properties: message.properties,
-        system: message.system,
-    };
-    // Each property costs a tag and two lengths in a message.
-    let names = emission.properties.len() + emission.system.len();
-    match emission_bytes(&emission) + 8 * names as u64 > limits::MAX_MESSAGE_BYTES as u64 {
-        true => Err(Refusal::TooLarge),
+    for (name, value) in &message.properties {
+        properties.push(Key::Application(name), Some(value)).map_err(too_large)?;
+    }
+    let (body, properties) = (Bytes::from(message.body), properties.build());
+    let emission = Emission { output: message.output, body, properties };
+    match emission_bytes(&emission) > limits::MAX_MESSAGE_BYTES as u64 {
+        true => Err(too_large(PropertiesError::TooLarge)),
         false => Ok(emission),
+    }
+}
+
+fn not_a_message(error: PropertiesError) -> String {
+    match error {
+        PropertiesError::TooLarge => too_large(),
+        PropertiesError::TooMany | PropertiesError::Damaged => error.to_string(),
     }
 }
 
 /// Bytes of a message that count against a call's budget.
 pub(crate) fn emission_bytes(emission: &Emission) -> u64 {
-    emission.body.len() as u64 + text_bytes(&emission.properties) + text_bytes(&emission.system)
+    (emission.body.len() + emission.properties.encoded().len()) as u64
 }
 
 fn text_bytes(pairs: &[(String, String)]) -> u64 {

@@ -268,6 +268,18 @@ async fn a_huge_property_is_a_breach() {
 }
 
 #[tokio::test]
+async fn more_properties_than_a_message_may_have_are_a_breach_and_not_left_out() {
+    contract(fault_of(&sized("emit-properties", 1_001)).await, "more than 1000 properties");
+    contract(fault_of(&sized("annotate-properties", 1_001)).await, "more than 1000 properties");
+    let module = sized("send-properties", 1_001);
+    assert!(answer_of(&module).await.sends.is_empty());
+    assert!(module.state_text("sent").unwrap().contains("too-large"));
+
+    let sent = answer_of(&sized("send-properties", 1_000)).await.sends;
+    assert_eq!(sent[0].properties.iter().count(), 1_000);
+}
+
+#[tokio::test]
 async fn a_property_set_twice_is_a_breach() {
     contract(fault_of(&broken("twice-property")).await, "name is set twice");
 }

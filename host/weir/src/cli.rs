@@ -15,6 +15,7 @@ mod dlq;
 mod error;
 mod explain;
 mod module;
+mod operation;
 mod queue;
 mod route;
 mod routes_file;
@@ -98,6 +99,8 @@ pub enum Verb {
     Dlq(dlq::DlqArgs),
     /// The link to the upstream
     Upstream(upstream::UpstreamArgs),
+    /// Work that outlives the call that began it
+    Operation(operation::OperationArgs),
     /// Tokens of the REST API
     Token(token::TokenArgs),
     /// Print the completions of a shell
@@ -143,17 +146,32 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
 /// The whole command, with examples and exit codes in the help of each verb.
 #[must_use]
 pub fn command() -> Command {
-    dress(Args::command())
+    dress(Args::command(), "weir", "")
 }
 
-fn dress(command: Command) -> Command {
+/// Gives a verb its form of help; one without examples of its own gets those of the verb above that
+/// begin with its `line`.
+fn dress(command: Command, line: &str, above: &str) -> Command {
     const TEMPLATE: &str = "\
 {about-with-newline}
 {before-help}{usage-heading} {usage}
 
 {all-args}{after-help}";
+    let own = command.get_before_help().map(ToString::to_string);
+    let examples = own.unwrap_or_else(|| {
+        let ours = above.lines().filter(|example| {
+            example
+                .split_once(line)
+                .is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with(' '))
+        });
+        ours.fold("Example:".to_owned(), |all, example| all + "\n" + example)
+    });
     let dressed = command.help_template(TEMPLATE).after_help(exit::HELP);
-    dressed.mut_subcommands(|verb| dress(verb).disable_help_subcommand(true))
+    let dressed = dressed.before_help(examples.clone());
+    dressed.mut_subcommands(|verb| {
+        let line = format!("{line} {}", verb.get_name());
+        dress(verb, &line, &examples).disable_help_subcommand(true)
+    })
 }
 
 /// Runs a verb that needs no hub in this process, and says how the process is to end.
@@ -169,7 +187,7 @@ fn perform(verb: Verb, environment: &Environment, console: &mut Console<'_>, col
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(run(verb, environment, console)),
-        Err(cause) => Err(Error::Input { doing: "start", cause }),
+        Err(cause) => Err(Error::Input { doing: "start".to_owned(), cause }),
     };
     match outcome {
         Ok(()) => Exit::Fine,
@@ -196,6 +214,7 @@ async fn run(
         Verb::Queue(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Dlq(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Upstream(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
+        Verb::Operation(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Token(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Run(_) | Verb::Demo(_) | Verb::CompileModule(_) => {
             Err(Error::Usage("this verb starts a process of its own".to_owned()))

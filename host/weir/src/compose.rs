@@ -3,12 +3,10 @@
 //! The only place that knows every crate. [`Settings`] are plain values: `config` makes them from the
 //! host's file, the demo makes its own.
 
-use crate::pki::Pki;
+use crate::pki::{self, Pki};
 use crate::ready::{Listening, ReadyFile};
 use crate::tls::TlsServer;
 use anyhow::{Context, Result};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -164,13 +162,7 @@ impl Running {
 fn hub_config(settings: &Settings) -> Result<weir_hub::Config> {
     let mut device_roots = Vec::new();
     for path in &settings.device_ca_files {
-        for certificate in CertificateDer::pem_file_iter(path)
-            .with_context(|| format!("{} could not be read", path.display()))?
-        {
-            let certificate =
-                certificate.with_context(|| format!("{} is no PEM", path.display()))?;
-            device_roots.push(certificate.to_vec());
-        }
+        device_roots.extend(pki::device_roots(path)?);
     }
     Ok(weir_hub::Config {
         edge_device: settings.device_id.clone(),
@@ -190,9 +182,11 @@ fn compiler() -> Result<Compiler> {
     Ok(Compiler { program, args: vec!["compile-module".into()] })
 }
 
+/// Others may pass through, to the trust bundle, but not list it; what is private below it has a mode of
+/// its own. A folder that is there keeps its mode.
 fn prepare_folder(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
     made.with_context(|| format!("the data folder {} could not be made", path.display()))
 }
 

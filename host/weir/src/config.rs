@@ -39,7 +39,8 @@ use weir_store::{Durability, WhenFull};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Folder with everything that the hub keeps. Made at first start, mode 0700.
+    /// Folder with everything that the hub keeps. Made at first start, mode 0711: others reach only
+    /// `pki/trust-bundle.pem`, by its name.
     pub data_dir: PathBuf,
     /// Name that clients dial; stands in the certificate. Default: the machine's name.
     pub hostname: String,

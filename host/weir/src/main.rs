@@ -29,10 +29,14 @@ fn hub(args: &RunArgs) -> ExitCode {
         environment: &environment,
         data_dir: args.data_dir.as_deref(),
     };
-    match Loaded::from(sources) {
+    let loaded = Loaded::from(sources).and_then(|loaded| loaded.look_around().map(|()| loaded));
+    match loaded {
         Ok(loaded) => ended(serve(run::run(&loaded))),
         Err(error) => {
-            complain(&error.report(std::io::stderr().is_terminal()));
+            complain(&format!(
+                "error: {}",
+                error.report(std::io::stderr().is_terminal()).trim_end()
+            ));
             Exit::Failed.into()
         }
     }
@@ -60,7 +64,7 @@ fn ended(result: anyhow::Result<bool>) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => Exit::Failed.into(),
         Err(error) => {
-            complain(&format!("weir: {error:#}"));
+            complain(&format!("error: {error:#}"));
             Exit::Failed.into()
         }
     }

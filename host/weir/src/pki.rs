@@ -6,9 +6,10 @@
 //!
 //! 1. A CA that exists is never replaced: clients trust it. A file that cannot be read stops the start.
 //! 2. A certificate and its key are in one file, replaced in one step, so that they always match.
-//! 3. Keys are readable by their owner only.
+//! 3. Keys are readable by their owner only; the trust bundle by every user of the machine.
 
 use crate::tls::ServerCertificate;
+use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
@@ -100,9 +101,10 @@ impl Pki {
         iothub_hostname: &str,
         clock: Clock,
     ) -> Result<Self, PkiError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        let made = DirBuilder::new().recursive(true).mode(0o711).create(folder);
         file("make the folder for certificates", made)?;
-        let narrowed = fs::set_permissions(folder, Permissions::from_mode(0o700));
+        // Other users of the machine reach the trust bundle by its name, and see nothing else.
+        let narrowed = fs::set_permissions(folder, Permissions::from_mode(0o711));
         file("protect the folder for certificates", narrowed)?;
         let mut names: Vec<String> = Vec::new();
         for name in [hostname, iothub_hostname, "localhost", "127.0.0.1", "::1"] {
@@ -341,6 +343,21 @@ fn replace(folder: &Path, name: &str, mode: u32, text: &str) -> Result<(), PkiEr
         File::open(folder)?.sync_all()
     };
     file("write a certificate", write())
+}
+
+/// The authorities in a PEM file, in DER, under which device certificates are accepted.
+///
+/// # Errors
+/// When the file cannot be read or holds no certificate.
+pub fn device_roots(path: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
+    let name = path.display();
+    let found = CertificateDer::pem_file_iter(path)
+        .with_context(|| format!("{name} could not be read"))?
+        .map(|certificate| Ok(certificate?.to_vec()))
+        .collect::<Result<Vec<_>, rustls_pki_types::pem::Error>>()
+        .with_context(|| format!("{name} is no PEM"))?;
+    anyhow::ensure!(!found.is_empty(), "{name} holds no certificate");
+    Ok(found)
 }
 
 #[cfg(test)]

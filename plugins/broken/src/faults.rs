@@ -1,7 +1,7 @@
 //! The faults that take more than a line.
 
 use std::hint::black_box;
-use weir_guest::{Annotation, Outcome, Reject, hub, state, telemetry, twin};
+use weir_guest::{Annotation, Outcome, OutputMessage, Reject, hub, state, telemetry, twin};
 
 pub fn endless_loop() {
     let mut number = 0u64;
@@ -105,4 +105,16 @@ pub fn ask_for_everything() -> Outcome {
         hub::send(&weir_guest::OutputMessage::new(0, "ok")).is_ok(),
     );
     Outcome::annotate(0, "answers", &answers)
+}
+
+pub fn with_properties(count: usize) -> OutputMessage {
+    OutputMessage { properties: numbered(count), ..OutputMessage::new(0, "x") }
+}
+
+pub fn annotated_with(count: usize) -> Outcome {
+    Outcome::Annotate(Annotation { output: 0, set: numbered(count), unset: Vec::new() })
+}
+
+fn numbered(count: usize) -> Vec<(String, String)> {
+    (0..count).map(|at| (at.to_string(), String::new())).collect()
 }

@@ -190,6 +190,12 @@ impl Broken {
             "huge-property" => {
                 return Some(Outcome::annotate(0, "huge", &"x".repeat(size)));
             }
+            "emit-properties" => return Some(Outcome::Emit(vec![faults::with_properties(size)])),
+            "annotate-properties" => return Some(faults::annotated_with(size)),
+            "send-properties" => {
+                let answer = hub::send(&faults::with_properties(size));
+                state::set("sent", format!("{answer:?}").as_bytes(), None).ok();
+            }
             "twice-property" => return Some(faults::property_twice()),
             "forged-system" => {
                 let mut message = OutputMessage::new(0, "x");

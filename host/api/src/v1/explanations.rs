@@ -75,7 +75,11 @@ struct FateForm {
 async fn get(State(hub): State<Hub>, Path(id): Path<String>) -> Result<Json<Explanation>, Problem> {
     let gone = || {
         let shown: String = id.chars().take(128).collect();
-        Problem::new(ErrorCode::MessageNotKept, format!("message {shown:?} is not kept"))
+        let detail = match id.as_str() {
+            "last" => "no message has been accepted since the hub started".to_owned(),
+            _ => format!("message {shown:?} is not kept"),
+        };
+        Problem::new(ErrorCode::MessageNotKept, detail)
     };
     let explanation = hub.explain(&MessageName::parse(&id)).await?;
     Ok(Json(explanation.ok_or_else(gone)?))

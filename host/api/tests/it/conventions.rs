@@ -270,3 +270,36 @@ async fn the_hub_says_what_it_is() {
     assert_eq!(answer.json["listeners"][0]["address"], "127.0.0.1:8420");
     assert!(!answer.text.contains("/tmp"), "no paths: {}", answer.text);
 }
+
+#[tokio::test]
+async fn a_bad_value_is_named_in_words_that_are_not_rusts() {
+    let hub = TestHub::start().await;
+    for (path, parameter, detail) in [
+        ("/api/v1/devices?limit=-1", "limit", "query: limit: this is no whole number, 0 or more"),
+        ("/api/v1/devices?limit=", "limit", "query: limit: this is no whole number, 0 or more"),
+        (
+            "/api/v1/devices?limit=99999999999999999999",
+            "limit",
+            "query: limit: the number is too large",
+        ),
+        ("/api/v1/devices?limit=1&limit=2", "limit", "query: limit is given twice"),
+    ] {
+        let answer = hub.get(path).await;
+        assert_eq!(answer.refusal(), (400, "invalid-request"), "{path}");
+        assert_eq!(answer.json["detail"], detail);
+        assert_eq!(answer.json["errors"][0]["parameter"], parameter, "{answer:?}");
+    }
+    for (value, detail) in [
+        (json!(-1), "invalid value: integer `-1`, expected a whole number, 0 or more"),
+        (json!(1.5), "invalid type: floating point `1.5`, expected a whole number, 0 or more"),
+    ] {
+        let answer =
+            hub.put("/api/v1/routes/r", json!({"route": TO_CLOUD, "priority": value})).await;
+        assert_eq!(answer.refusal(), (400, "invalid-request"));
+        assert_eq!(answer.json["detail"], detail);
+        assert_eq!(answer.json["errors"][0]["pointer"], "/priority");
+    }
+    let patch = hub.call("PATCH", "/api/v1/upstream").header("content-type", "text/plain");
+    let answer = patch.body(b"{}").send().await;
+    assert!(answer.json["detail"].as_str().unwrap().ends_with("or application/merge-patch+json"));
+}

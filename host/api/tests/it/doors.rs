@@ -84,6 +84,9 @@ async fn a_token_has_its_burst_and_is_then_told_to_wait() {
     assert!(!limited.is_empty(), "never limited");
     assert_eq!(limited[0].refusal(), (429, "too-many-requests"));
     assert!(limited[0].header("retry-after").parse::<u64>().unwrap() >= 1);
+    assert_eq!(limited[0].header("ratelimit"), "\"token\";r=0;t=4");
+    assert_eq!(answers[0].header("ratelimit"), "\"token\";r=199;t=1");
+    assert_eq!(answers[0].header("ratelimit-policy"), "\"token\";q=200;w=4");
     assert_eq!(hub.get("/api/v1/system").await.status, 200, "others have their own");
 }
 
@@ -110,10 +113,28 @@ async fn what_is_open_needs_no_token_and_shows_nothing_secret() {
     }
     let moved = Call::new(hub.router.clone(), "GET", "/docs").send().await;
     assert_eq!((moved.status, moved.header("location")), (308, "/docs/"));
+    let moved = Call::new(hub.router.clone(), "GET", "/docs/errors/").send().await;
+    assert_eq!((moved.status, moved.header("location")), (308, "/docs/errors"));
     let missing = Call::new(hub.router.clone(), "GET", "/docs/errors/nothing").send().await;
     assert_eq!(missing.refusal(), (404, "not-found"));
     let missing = Call::new(hub.router.clone(), "GET", "/docs/../../etc/passwd").send().await;
     assert_eq!(missing.refusal(), (404, "not-found"));
+}
+
+#[tokio::test]
+async fn every_error_has_its_page_and_the_index_leads_to_all() {
+    let hub = TestHub::start().await;
+    let open = async |path: &str| Call::new(hub.router.clone(), "GET", path).send().await;
+    let index = open("/docs/errors").await;
+    assert_eq!(index.status, 200);
+    for code in weir_core::error_code::ErrorCode::ALL {
+        let path = format!("/docs/errors/{code}");
+        assert!(index.text.contains(&format!("href=\"{path}\"")), "{code}");
+        let page = open(&path).await;
+        assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    }
+    let problem = hub.get("/api/v1/routes/nothing").await;
+    assert_eq!(open(problem.json["type"].as_str().unwrap()).await.status, 200);
 }
 
 #[tokio::test]

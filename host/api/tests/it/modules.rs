@@ -130,6 +130,21 @@ async fn a_swap_answers_after_the_switch_and_a_failed_one_leaves_the_old_version
 }
 
 #[tokio::test]
+async fn an_instance_that_ends_without_an_answer_leaves_neither_state_nor_a_blocked_queue() {
+    let hub = TestHub::start().await;
+    hub.install("filter", b"\0asm vanish").await;
+    let route = "FROM /messages/* INTO BrokeredEndpoint(\"/modules/filter/inputs/in\")";
+    hub.put("/api/v1/routes/to-filter", json!({"route": route})).await;
+    hub.put("/api/v1/devices/pump", json!({})).await;
+    hub.send("pump", &["one", "end", "two"]).await;
+    let path = "/api/v1/modules/filter";
+    hub.until(path, |module| module["counters"]["messages"] == 2).await;
+    let dead = hub.until("/api/v1/dead-letters", |list| list["items"][0].is_object()).await;
+    assert_eq!(dead["items"].as_array().unwrap().len(), 1);
+    assert_eq!(dead["items"][0]["message"]["content"]["body"], "end");
+}
+
+#[tokio::test]
 async fn a_swap_that_takes_long_goes_on_as_an_operation() {
     let hub = TestHub::start().await;
     hub.install("filter", DROP).await;

@@ -49,6 +49,25 @@ async fn a_bad_route_changes_nothing() {
     assert_eq!(list.json["items"].as_array().unwrap().len(), 1);
 }
 
+#[tokio::test]
+async fn all_outputs_of_a_module_can_be_a_source_and_an_unknown_one_cannot() {
+    let hub = TestHub::start().await;
+    hub.install("filter", crate::support::DROP).await;
+    for (source, status) in [
+        ("/messages/modules/filter/outputs/*", 200),
+        ("/messages/modules/filter/outputs/out", 200),
+        ("/Messages/Modules/FILTER/Outputs/OUT", 200),
+        ("/messages/modules/filter/*", 200),
+        ("/messages/modules/filter/outputs/nope", 422),
+        ("/messages/MODULES/Filter/outputs/nope", 422),
+    ] {
+        let route = format!("FROM {source} INTO $upstream");
+        let answer = hub.put("/api/v1/routes/r", json!({ "route": route })).await;
+        let status = if status == 200 { answer.status / 100 == 2 } else { answer.status == status };
+        assert!(status, "{source}: {answer:?}");
+    }
+}
+
 async fn test(hub: &TestHub, body: Value) -> (String, Value) {
     let answer = hub.post("/api/v1/route-tests", body).await;
     assert_eq!(answer.status, 200, "{answer:?}");

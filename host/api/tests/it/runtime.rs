@@ -1,14 +1,18 @@
 //! A stand-in for the Wasm engine: components are texts that say what they do.
 //!
 //! `\0asm drop` drops every message, `\0asm reject` rejects every message, `\0asm broken` fails in
-//! `init`, `\0asm slow` starts when [`Runtime::open`] is called. Everything else is no component.
+//! `init`, `\0asm slow` starts when [`Runtime::open`] is called, `\0asm vanish` leaves a key in its
+//! state and ends without an answer to a batch with the body `end`, and does not start when it finds
+//! that key. Everything else is no component.
 
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
+use weir_core::clock::Timestamp;
 use weir_core::digest::Digest;
 use weir_core::id::OutputName;
+use weir_core::module_state::ModuleState;
 use weir_core::port::{
     Answer, Batch, BoxFuture, ComponentFacts, Consumer, Fault, Instance, InstanceUsage,
     ModuleRuntime, ModuleStart, Outcome, RuntimeError,
@@ -66,7 +70,11 @@ impl ModuleRuntime for Runtime {
             }
             let rejects = text.starts_with("reject");
             let outputs = start.spec.outputs.clone();
-            Ok(Arc::new(Stub { rejects, outputs }) as Arc<dyn Instance>)
+            let vanishes = text.starts_with("vanish").then_some(start.state);
+            if vanishes.as_ref().is_some_and(|state| !state.lock().unwrap().is_empty()) {
+                return Err(RuntimeError::Init("it finds state that was never committed".into()));
+            }
+            Ok(Arc::new(Stub { rejects, vanishes, outputs }) as Arc<dyn Instance>)
         })
     }
 
@@ -77,6 +85,7 @@ impl ModuleRuntime for Runtime {
 
 struct Stub {
     rejects: bool,
+    vanishes: Option<Arc<Mutex<ModuleState>>>,
     outputs: Vec<OutputName>,
 }
 
@@ -86,6 +95,14 @@ impl Consumer for Stub {
             true => Outcome::Reject { reason: "not wanted".into(), code: Some("unwanted".into()) },
             false => Outcome::Drop,
         };
+        let ends = batch.deliveries.iter().any(|delivery| delivery.message.body() == "end");
+        if let Some(state) = self.vanishes.as_ref().filter(|_| ends) {
+            let mut state = state.lock().unwrap();
+            state.set("left behind", vec![1], Timestamp::NEVER, Timestamp::from_secs(0)).unwrap();
+            state.commit();
+            let reason = "the instance has ended".to_owned();
+            return Box::pin(async { Err(Fault::Unavailable { reason, retry_after: None }) });
+        }
         let outcomes = vec![outcome; batch.deliveries.len()];
         Box::pin(async move { Ok(Answer { outcomes, ..Answer::default() }) })
     }

@@ -176,8 +176,6 @@ fn push_encoded(text: &str, out: &mut String) {
 fn delivered_name(property: SystemProperty) -> Option<&'static str> {
     match property {
         SystemProperty::InterfaceId | SystemProperty::MessageType | SystemProperty::ModelId => None,
-        // The flags of the sender's packet, which IoT Edge makes application properties.
-        SystemProperty::MqttRetain | SystemProperty::MqttDup => Some(property.name()),
         SystemProperty::MessageId
         | SystemProperty::CorrelationId
         | SystemProperty::UserId

@@ -11,7 +11,6 @@ use weir_core::limits;
 use weir_core::message::{Message, StampedMessage};
 use weir_core::module::{ModuleSpec, RejectPolicy, RetryOrder, RetrySpec};
 use weir_core::port::{Answer, Emission, Outcome};
-use weir_core::properties::{Key, Properties, PropertiesBuilder, SystemProperty};
 use weir_store::{Append, Change, Disposition, EndpointId, Entry};
 
 /// An entry together with the input it came in by.
@@ -57,7 +56,7 @@ impl Effects<'_> {
         let hops = hops.max().unwrap_or(0);
         for send in answer.sends {
             let message = self.emission(send);
-            let stamped = message.0.stamp(self.identity, self.hub.number(), self.hub.clock().now());
+            let stamped = message.stamp(self.identity, self.hub.number(), self.hub.clock().now());
             self.route(stamped.after_hops(hops), &mut change.append);
         }
         for number in answer.releases {
@@ -134,8 +133,7 @@ impl Effects<'_> {
             Outcome::Emit(emissions) => {
                 settle(Disposition::Done);
                 for emission in emissions {
-                    let (onward, _) = self.emission(emission);
-                    self.forward(message, onward, change);
+                    self.forward(message, self.emission(emission), change);
                 }
                 Fate::Replaced
             }
@@ -159,10 +157,8 @@ impl Effects<'_> {
         self.spec.outputs[usize::from(index)].clone()
     }
 
-    fn emission(&self, emission: Emission) -> (Message, u16) {
-        let properties = emission_properties(&emission).unwrap_or_default();
-        let output = Some(self.output(emission.output));
-        (Message { body: emission.body, properties, output }, emission.output)
+    fn emission(&self, Emission { output, body, properties }: Emission) -> Message {
+        Message { body, properties, output: Some(self.output(output)) }
     }
 
     fn retry(&self, entry: &Entry, reason: String, after: Option<Duration>) -> Disposition {
@@ -195,22 +191,6 @@ fn fate_of(disposition: &Disposition) -> Fate {
         Disposition::Retry { .. } => Fate::Retried,
         Disposition::Dead { .. } | Disposition::Done | Disposition::Hold => Fate::Rejected,
     }
-}
-
-/// The runtime has checked names and sizes; what is left here cannot exceed a message.
-fn emission_properties(
-    emission: &Emission,
-) -> Result<Properties, weir_core::properties::PropertiesError> {
-    let mut builder = PropertiesBuilder::default();
-    for (name, value) in &emission.system {
-        if let Some(property) = SystemProperty::from_name(name) {
-            builder.push(Key::System(property), Some(value))?;
-        }
-    }
-    for (name, value) in &emission.properties {
-        builder.push(Key::Application(name), Some(value))?;
-    }
-    Ok(builder.build())
 }
 
 fn retry_wait(rule: &RetrySpec, attempt: u32) -> Duration {

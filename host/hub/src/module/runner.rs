@@ -37,8 +37,6 @@ use weir_store::{Chain, Change, CommitError, Committed, Disposition, EndpointId}
 
 /// Least time between two attempts to store what did not fit.
 const ROOM_PAUSE: Duration = Duration::from_millis(200);
-/// Between two attempts to read a module's state.
-const STATE_PAUSE: Duration = Duration::from_secs(1);
 
 type Commits = FuturesOrdered<BoxFuture<'static, (Vec<Held>, Result<Committed, CommitError>)>>;
 
@@ -65,6 +63,8 @@ pub(crate) struct Runner {
     reason: StartReason,
     /// It was told to stop and has.
     stopped: bool,
+    /// The state in memory may hold what was never committed; nothing starts before it is read anew.
+    stale: bool,
 }
 
 enum Event {
@@ -106,6 +106,7 @@ impl Runner {
             restart: Backoff::new(Duration::from_secs(1), Duration::from_secs(300)),
             reason: StartReason::Cold,
             stopped: false,
+            stale: false,
         }
     }
 
@@ -163,6 +164,12 @@ impl Runner {
         }
         // What the instance before this one held is known when its last batches are on disk.
         self.flush().await;
+        if self.stale && !self.reload_state().await {
+            let wait = self.restart.next_wait(fastrand::f64());
+            self.set_state(State::BackingOff);
+            self.rest(wait, stop).await;
+            return false;
+        }
         self.set_state(State::Starting);
         let start = self.version.start(&self.identity, self.reason, Arc::clone(&self.state));
         match self.hub.runtime().start(start).await {
@@ -316,13 +323,20 @@ impl Runner {
         tokio::join!(self.hub.store().room(), tokio::time::sleep(ROOM_PAUSE));
     }
 
-    async fn fault(&mut self, mut part: Part, fault: Fault) {
+    /// The instance is spent and its batch undone. One that ended without an answer is met like a
+    /// trap, so that a message which ends it each time does not hold up those behind it; but nobody
+    /// undid what it did to the state.
+    async fn fault(&mut self, part: Part, fault: Fault) {
         self.instance = None;
         self.reason = StartReason::Recover;
+        self.answer_fault(part, &fault).await;
         if !fault.is_guest() {
-            self.parts.push_front(part);
-            return;
+            self.flush().await;
+            self.reload_state().await;
         }
+    }
+
+    async fn answer_fault(&mut self, mut part: Part, fault: &Fault) {
         self.counters.fault();
         self.note(&fault.to_string());
         let now = self.hub.clock().now();
@@ -347,7 +361,7 @@ impl Runner {
         part.alone += 1;
         part.suspect = true;
         match part.alone >= self.version.spec.errors.retry.max_attempts {
-            true => self.set_aside(part, &fault).await,
+            true => self.set_aside(part, fault).await,
             false => self.parts.push_front(part),
         }
     }
@@ -397,23 +411,21 @@ impl Runner {
         self.submit(entries, change).await;
     }
 
-    async fn reload_state(&mut self) {
+    /// Reads the state anew when everything submitted is on disk or undone; false when it could not.
+    pub(super) async fn reload_state(&mut self) -> bool {
         let module = self.identity.module.as_ref().map(ToString::to_string).unwrap_or_default();
         let quota = usize::try_from(self.version.spec.limits.state.0).unwrap_or(usize::MAX);
-        loop {
-            match self.hub.store().module_state(&module).await {
-                Ok(values) => {
-                    *crate::sync::lock(&self.state) = ModuleState::new(values, quota);
-                    return;
-                }
-                Err(weir_store::Error::Closed) => return,
-                Err(cause) => {
-                    // The state in memory has effects that were undone: no instance may see it.
-                    error!(module, error = %cause, "the module's state could not be read");
-                    tokio::time::sleep(STATE_PAUSE).await;
-                }
+        match self.hub.store().module_state(&module).await {
+            Ok(values) => {
+                *crate::sync::lock(&self.state) = ModuleState::new(values, quota);
+                self.stale = false;
+            }
+            Err(cause) => {
+                error!(module, error = %cause, "the module's state could not be read");
+                self.stale = true;
             }
         }
+        !self.stale
     }
 
     /// Opens the readers of the present version's inputs; those that stay are kept. What waits to be
@@ -477,6 +489,10 @@ impl Runner {
     pub(super) fn reset_circuit(&mut self) {
         self.circuit = Circuit::new(self.version.spec.errors.open_after.0);
         self.restart.reset();
+    }
+
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
     }
 
     pub(super) fn set_reason(&mut self, reason: StartReason) {

@@ -29,6 +29,10 @@ impl Runner {
     async fn switch(&mut self, switch: Switch) {
         let Switch { version, instance, state, done } = switch;
         self.retire().await;
+        if self.is_stale() && !self.reload_state().await {
+            drop(done.send(Err("the module's state could not be read".to_owned())));
+            return;
+        }
         let now = self.hub.clock().now();
         let before = Some(self.version.number);
         let recorded = record::install(

@@ -17,7 +17,7 @@ impl Host for Guest {
         }
         let emission = match lift::emission(&self.spec, message) {
             Ok(emission) => emission,
-            Err(Refusal::TooLarge) => return Ok(Err(SendError::TooLarge)),
+            Err(Refusal::TooLarge(_)) => return Ok(Err(SendError::TooLarge)),
             Err(Refusal::Breach(what)) => return Err(contract(what)),
         };
         let bytes = self.call.sent_bytes + lift::emission_bytes(&emission);

@@ -15,6 +15,7 @@ use weir_hub::digest_of;
 Examples:
   weir artifact put filter.wasm                prints its digest
   weir artifact list
+  weir artifact show sha256:...                what it needs and offers
   weir artifact delete sha256:...")]
 pub struct ArtifactArgs {
     #[command(flatten)]
@@ -28,6 +29,11 @@ pub struct ArtifactArgs {
 pub(super) enum ArtifactVerb {
     /// List the uploaded components
     List,
+    /// Show what a component needs and offers
+    Show {
+        /// sha256:...
+        digest: Digest,
+    },
     /// Upload a component; it is checked and compiled
     Put {
         /// A .wasm file with a component
@@ -46,6 +52,9 @@ impl ArtifactVerb {
     pub(super) async fn run(self, hub: &Client, console: &mut Console<'_>) -> Result<(), Error> {
         match self {
             Self::List => Ok(console.list(COLUMNS, &hub.list(&paths::artifacts(), None).await?)?),
+            Self::Show { digest } => {
+                Ok(console.thing(&hub.get(&paths::artifact(&digest.to_string())).await?.body)?)
+            }
             Self::Put { file } => {
                 let (digest, answer) = upload(hub, &read(&file)?, console).await?;
                 match answer {
@@ -63,8 +72,11 @@ impl ArtifactVerb {
 
 /// Reads a component.
 pub(super) fn read(file: &Path) -> Result<Bytes, Error> {
-    let bytes = std::fs::read(file);
-    bytes.map(Bytes::from).map_err(|cause| Error::Input { doing: "read the component", cause })
+    let bytes = std::fs::read(file).map_err(|cause| Error::Input {
+        doing: format!("read the component {}", file.display()),
+        cause,
+    })?;
+    Ok(bytes.into())
 }
 
 /// Uploads a component unless the hub has it; its digest, and the hub's view of it.

@@ -49,6 +49,7 @@ impl CheckArgs {
 
 fn config(file: &Path, environment: &Environment, console: &mut Console<'_>) -> Result<(), Error> {
     let loaded = Loaded::from(Sources { file: Some(file), environment, data_dir: None })?;
+    loaded.look_around()?;
     if console.wants_json() {
         return Ok(console.json(&json!({
             "settings": loaded.settings(), "notices": loaded.notices,

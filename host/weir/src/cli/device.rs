@@ -14,6 +14,9 @@ Examples:
   weir device create pump-1                    with keys of the hub's; see weir connection-string
   weir device create edge --module sender      a module of the edge device
   weir device create cam --auth self-signed --thumbprint 9f86d081...
+  weir device update pump-1 --status disabled   it may not connect any more
+  weir device show pump-1
+  weir device delete pump-1
   weir device list
   weir device list --modules-of edge")]
 pub struct DeviceArgs {
@@ -36,6 +39,8 @@ pub(super) enum DeviceVerb {
     Show(WhichArgs),
     /// Create or replace a device or module
     Create(Box<CreateArgs>),
+    /// Change some of a device or module: block it, or exchange its keys
+    Update(UpdateArgs),
     /// Delete a device or module
     Delete(WhichArgs),
 }
@@ -85,6 +90,26 @@ pub(super) struct CreateArgs {
     body: Option<String>,
 }
 
+/// Arguments of `weir device update`.
+#[derive(Debug, clap::Args)]
+pub(super) struct UpdateArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+    /// Whether it may connect; disabled ends its connection
+    #[arg(long, value_enum, value_name = "STATUS", required_unless_present = "body")]
+    status: Option<Status>,
+    /// JSON file with the members that change instead; - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "status")]
+    body: Option<String>,
+}
+
+/// Whether an identity may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Status {
+    Enabled,
+    Disabled,
+}
+
 /// How an identity proves who it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Auth {
@@ -128,6 +153,7 @@ impl DeviceVerb {
             }
             Self::Show(which) => Ok(console.thing(&hub.get(&which.path()).await?.body)?),
             Self::Create(args) => args.run(hub, console).await,
+            Self::Update(args) => args.run(hub, console).await,
             Self::Delete(which) => {
                 hub.delete(&which.path()).await?;
                 Ok(console.note(&format!("{} is gone", which.name()))?)
@@ -186,8 +212,25 @@ impl CreateArgs {
     }
 }
 
+impl UpdateArgs {
+    async fn run(self, hub: &Client, console: &mut Console<'_>) -> Result<(), Error> {
+        let body = match (&self.body, self.status) {
+            (Some(file), _) => read_json(file)?,
+            (None, Some(Status::Disabled)) => json!({ "status": "disabled" }),
+            (None, Some(Status::Enabled) | None) => json!({ "status": "enabled" }),
+        };
+        let answer = hub.patch(&self.which.path(), &body).await?;
+        if console.wants_json() {
+            return Ok(console.json(&answer.body)?);
+        }
+        Ok(console.note(&format!("{} was changed", self.which.name()))?)
+    }
+}
+
 fn key(file: &Path) -> Result<String, Error> {
-    let text = std::fs::read_to_string(file);
-    let text = text.map_err(|cause| Error::Input { doing: "read the key", cause })?;
+    let text = std::fs::read_to_string(file).map_err(|cause| Error::Input {
+        doing: format!("read the key {}", file.display()),
+        cause,
+    })?;
     Ok(text.trim().to_owned())
 }

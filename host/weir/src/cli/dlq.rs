@@ -12,7 +12,8 @@ Examples:
   weir dlq list
   weir dlq show 7                              why, and the whole message
   weir dlq replay 7 8                          as new messages into the queue they were in
-  weir dlq replay --queue edge/filter/in")]
+  weir dlq replay --queue edge/filter/in
+  weir dlq delete 7 8")]
 pub struct DlqArgs {
     #[command(flatten)]
     pub(super) hub: HubArgs,

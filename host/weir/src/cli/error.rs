@@ -32,8 +32,8 @@ pub enum Error {
     /// A file could not be used.
     #[error("could not {doing}")]
     Input {
-        /// What was being done.
-        doing: &'static str,
+        /// What was being done, with the name of the file.
+        doing: String,
         /// Why not.
         #[source]
         cause: io::Error,
@@ -65,6 +65,7 @@ impl Error {
             Self::No => return Exit::Failed,
             // Whoever reads has closed the pipe: `weir queue peek q | head`.
             Self::Print(cause) if cause.kind() == io::ErrorKind::BrokenPipe => return Exit::Fine,
+            Self::Config(error) if console.wants_json() => error.json().to_string(),
             Self::Config(error) => error.report(colour).trim_end().to_owned(),
             Self::Client(client::Error::Refused(problem)) if console.wants_json() => {
                 problem.json.to_string()

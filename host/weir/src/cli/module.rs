@@ -20,7 +20,11 @@ Examples:
   weir module swap filter filter-v2.wasm       while messages flow
   weir module swap filter sha256:...           a component that is uploaded already
   weir module list
-  weir module versions filter")]
+  weir module show filter
+  weir module versions filter
+  weir module state filter                     the keys that it keeps
+  weir module logs filter --follow             what it says
+  weir module delete filter")]
 pub struct ModuleArgs {
     #[command(flatten)]
     pub(super) hub: HubArgs,
@@ -44,6 +48,11 @@ pub(super) enum ModuleVerb {
     Swap(SwapArgs),
     /// List a module's versions
     Versions {
+        /// Its name
+        name: String,
+    },
+    /// List the keys of a module's state; their values stay with the module
+    State {
         /// Its name
         name: String,
     },
@@ -106,6 +115,7 @@ const VERSIONS: &[Column] = &[
     ("WHY", "/why"),
     ("COMPONENT", "/spec/component"),
 ];
+const STATE: &[Column] = &[("KEY", "/key"), ("BYTES", "/bytes"), ("EXPIRES", "/expires")];
 /// How often a long operation is asked for.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// How often a log that is followed is asked for.
@@ -121,6 +131,10 @@ impl ModuleVerb {
             Self::Versions { name } => {
                 let versions = hub.list(&paths::module_versions(&name), None).await?;
                 Ok(console.list(VERSIONS, &versions)?)
+            }
+            Self::State { name } => {
+                let keys = hub.list(&paths::module_state(&name), None).await?;
+                Ok(console.list(STATE, &keys)?)
             }
             Self::Logs(args) => args.run(hub, console).await,
             Self::Delete { name } => {
@@ -155,6 +169,9 @@ impl SwapArgs {
     async fn run(self, hub: &Client, console: &mut Console<'_>) -> Result<(), Error> {
         let digest = match self.component.parse::<Digest>() {
             Ok(digest) => digest,
+            Err(cause) if self.component.starts_with("sha256:") => {
+                return Err(Error::Usage(format!("{} is no digest: {cause}", self.component)));
+            }
             Err(_) => upload(hub, &read(self.component.as_ref())?, console).await?.0,
         };
         let began = Instant::now();

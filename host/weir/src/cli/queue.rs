@@ -10,6 +10,7 @@ use serde_json::json;
 #[command(before_help = "\
 Examples:
   weir queue list
+  weir queue show '$upstream'
   weir queue peek '$upstream' --limit 3        look without taking
   weir queue purge edge/filter/in --yes")]
 pub struct QueueArgs {
@@ -24,6 +25,11 @@ pub struct QueueArgs {
 pub(super) enum QueueVerb {
     /// List the queues
     List,
+    /// Show a queue
+    Show {
+        /// Its name; '$upstream' for the upstream's
+        name: String,
+    },
     /// Show messages of a queue without taking them
     Peek {
         /// Its name; '$upstream' for the upstream's
@@ -69,6 +75,7 @@ impl QueueVerb {
     pub(super) async fn run(self, hub: &Client, console: &mut Console<'_>) -> Result<(), Error> {
         match self {
             Self::List => Ok(console.list(COLUMNS, &hub.list(&paths::queues(), None).await?)?),
+            Self::Show { name } => Ok(console.thing(&hub.get(&paths::queue(&name)).await?.body)?),
             Self::Peek { name, limit } => {
                 let messages = hub.list(&paths::queue_messages(&name), Some(limit)).await?;
                 Ok(console.list(MESSAGES, &messages)?)

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 #[command(before_help = "\
 Examples:
   weir route list
+  weir route show hot
   weir route put hot \"FROM /messages/* WHERE temperature > '25' INTO \\$upstream\"
   weir route put in 'FROM /messages/* INTO BrokeredEndpoint(\"/modules/filter/inputs/in\")'
   weir route test --condition \"temperature > '25'\" -p temperature=30
@@ -27,6 +28,11 @@ pub struct RouteArgs {
 pub(super) enum RouteVerb {
     /// List the routes in force
     List,
+    /// Show a route
+    Show {
+        /// Its name
+        name: String,
+    },
     /// Create or replace a route
     Put(PutArgs),
     /// Delete a route
@@ -83,6 +89,7 @@ impl RouteVerb {
     pub(super) async fn run(self, hub: &Client, console: &mut Console<'_>) -> Result<(), Error> {
         match self {
             Self::List => Ok(console.list(COLUMNS, &hub.list(&paths::routes(), None).await?)?),
+            Self::Show { name } => Ok(console.thing(&hub.get(&paths::route(&name)).await?.body)?),
             Self::Put(args) => args.run(hub, console).await,
             Self::Delete { name } => {
                 hub.delete(&paths::route(&name)).await?;

@@ -16,8 +16,11 @@ pub(super) enum RoutesFile {
 
 /// Reads a file.
 pub(super) fn read(file: impl AsRef<Path>) -> Result<RoutesFile, Error> {
-    let text = fs::read_to_string(file.as_ref())
-        .map_err(|cause| Error::Input { doing: "read the routes", cause })?;
+    let file = file.as_ref();
+    let text = fs::read_to_string(file).map_err(|cause| Error::Input {
+        doing: format!("read the routes {}", file.display()),
+        cause,
+    })?;
     RoutesFile::of(&text)
 }
 

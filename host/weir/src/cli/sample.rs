@@ -61,6 +61,6 @@ pub(super) fn read_json(file: &str) -> Result<Value, Error> {
         "-" => std::io::stdin().read_to_string(&mut text).map(|_| ()),
         file => std::fs::read_to_string(file).map(|read| text = read),
     };
-    read.map_err(|cause| Error::Input { doing: "read the file", cause })?;
+    read.map_err(|cause| Error::Input { doing: format!("read {file}"), cause })?;
     serde_json::from_str(&text).map_err(|error| Error::Form(format!("{file} is no JSON: {error}")))
 }

@@ -90,8 +90,10 @@ async fn show(hub: &Client, health: &Value, console: &mut Console<'_>) -> Result
     ))?;
     console.line(&format!("up since   {}", of(&system, "/started")))?;
     console.line(&format!("clients    {}", of(&system, "/clients")))?;
-    let (used, most) = (of(&system, "/storeBytes"), of(&system, "/storeMaxBytes"));
-    console.line(&format!("store      {used} of {most} bytes"))?;
+    let size =
+        |pointer| system.pointer(pointer).and_then(Value::as_u64).map_or("-".to_owned(), size);
+    let (used, most) = (size("/storeBytes"), size("/storeMaxBytes"));
+    console.line(&format!("store      {used} of {most}"))?;
     let link = (of(&upstream, "/kind"), of(&upstream, "/state"), of(&upstream, "/waiting"));
     let reason = upstream.get("reason").and_then(Value::as_str);
     let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
@@ -103,4 +105,19 @@ async fn show(hub: &Client, health: &Value, console: &mut Console<'_>) -> Result
         }
     }
     Ok(())
+}
+
+/// Bytes as people read them.
+fn size(bytes: u64) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let mut rest = bytes as f64;
+    while rest >= 1024.0 && unit + 1 < units.len() {
+        rest /= 1024.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{bytes} bytes"),
+        _ => format!("{rest:.1} {}", units[unit]),
+    }
 }

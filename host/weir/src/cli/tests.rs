@@ -70,6 +70,13 @@ fn every_example_of_the_help_is_understood() {
     let mut found = Vec::new();
     examples(&command(), &mut found);
     assert!(found.len() > 40, "{found:#?}");
+    fn without(command: &Command) {
+        let text = command.get_before_help().map(ToString::to_string).unwrap_or_default();
+        let hidden = command.is_hide_set();
+        assert!(hidden || text.contains("  weir"), "{} has no example", command.get_name());
+        command.get_subcommands().for_each(without);
+    }
+    without(&command());
     for line in found {
         if let Err(error) = command().try_get_matches_from(words(&line)) {
             panic!("{line}\n{error}");
@@ -92,6 +99,8 @@ fn a_command_line_that_contradicts_itself_is_a_usage_error() {
         "weir token create ci --scope a:read --expires soon",
         "weir device create cam --auth self-signed",
         "weir device create cam --body f --disabled",
+        "weir device update cam",
+        "weir device update cam --status off",
         "weir module swap filter",
         "weir artifact delete sha256:12",
         "weir queue purge q",
@@ -105,6 +114,95 @@ fn a_command_line_that_contradicts_itself_is_a_usage_error() {
         assert!(error.use_stderr(), "{line}");
         let words = line.split(' ').map(OsString::from);
         assert_eq!(parse(words).unwrap_err(), Exit::Usage, "{line}");
+    }
+}
+
+/// Each operation of the API with the verb that asks for it.
+const OPERATIONS: &[(&str, &str)] = &[
+    ("listArtifacts", "artifact list"),
+    ("getArtifact", "artifact show sha256:..."),
+    ("putArtifact", "artifact put f.wasm"),
+    ("deleteArtifact", "artifact delete sha256:..."),
+    ("listClients", "client list"),
+    ("listDeadLetters", "dlq list"),
+    ("getDeadLetter", "dlq show 1"),
+    ("deleteDeadLetter", "dlq delete 1"),
+    ("replayDeadLetter", "dlq replay 1"),
+    ("replayDeadLetters", "dlq replay --all"),
+    ("listDevices", "device list"),
+    ("getDevice", "device show d"),
+    ("putDevice", "device create d"),
+    ("patchDevice", "device update d --status disabled"),
+    ("deleteDevice", "device delete d"),
+    ("getDeviceConnectionString", "connection-string --device d"),
+    ("listDeviceModules", "device list --modules-of d"),
+    ("getDeviceModule", "device show d --module m"),
+    ("putDeviceModule", "device create d --module m"),
+    ("patchDeviceModule", "device update d --module m --status enabled"),
+    ("deleteDeviceModule", "device delete d --module m"),
+    ("getDeviceModuleConnectionString", "connection-string --device d --module m"),
+    ("explainMessage", "explain last"),
+    ("listModules", "module list"),
+    ("getModule", "module show m"),
+    ("putModule", "module put m --spec f"),
+    ("deleteModule", "module delete m"),
+    ("listModuleLogs", "module logs m"),
+    ("listModuleState", "module state m"),
+    ("swapModule", "module swap m f.wasm"),
+    ("listModuleVersions", "module versions m"),
+    ("listOperations", "operation list"),
+    ("getOperation", "operation show 1"),
+    ("listQueues", "queue list"),
+    ("getQueue", "queue show q"),
+    ("listQueueMessages", "queue peek q"),
+    ("purgeQueue", "queue purge q --yes"),
+    ("testRoute", "route test"),
+    ("listRoutes", "route list"),
+    ("getRoute", "route show r"),
+    ("putRoute", "route put r FROM"),
+    ("deleteRoute", "route delete r"),
+    // The policies are fixed; the help of the option names them.
+    ("listServicePolicies", "connection-string --service --policy service"),
+    ("getServiceConnectionString", "connection-string --service"),
+    ("getSystem", "status"),
+    ("listTokens", "token list"),
+    ("getToken", "token show 1"),
+    ("createToken", "token create t --scope a:read"),
+    ("deleteToken", "token delete 1"),
+    ("getUpstream", "upstream show"),
+    ("patchUpstream", "upstream pause"),
+    ("patchUpstream", "upstream resume"),
+];
+
+#[test]
+fn every_operation_of_the_api_has_a_verb_and_the_other_way_round() {
+    let document: serde_json::Value = serde_json::from_str(weir_api::openapi_document()).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let ours = paths.iter().filter(|(path, _)| path.starts_with("/api/v1/"));
+    for operation in ours.flat_map(|(_, item)| item.as_object().unwrap().values()) {
+        let id = operation["operationId"].as_str().unwrap();
+        assert!(OPERATIONS.iter().any(|(known, _)| *known == id), "{id} has no verb");
+    }
+    for (_, line) in OPERATIONS {
+        let line = format!("weir {line}").replace("sha256:...", &digest());
+        command()
+            .try_get_matches_from(line.split(' '))
+            .unwrap_or_else(|why| panic!("{line}\n{why}"));
+    }
+    let alone = ["run", "demo", "check", "completions", "compile-module"];
+    for verb in command().get_subcommands().filter(|verb| !alone.contains(&verb.get_name())) {
+        let name = verb.get_name();
+        let below: Vec<&str> = verb.get_subcommands().map(Command::get_name).collect();
+        let lines = match below[..] {
+            [] => vec![name.to_owned()],
+            _ => below.iter().map(|below| format!("{name} {below}")).collect(),
+        };
+        for line in lines {
+            let known = OPERATIONS
+                .iter()
+                .any(|(_, known)| format!("{known} ").starts_with(&format!("{line} ")));
+            assert!(known, "weir {line} is no operation of the API");
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 Examples:
   weir token create ci --scope modules:write --scope artifacts:write --expires 90d > ci.token
   weir token list
+  weir token show 3f9a0c1b7d2e4f60
   weir token delete 3f9a0c1b7d2e4f60")]
 pub struct TokenArgs {
     #[command(flatten)]
@@ -24,6 +25,11 @@ pub struct TokenArgs {
 pub(super) enum TokenVerb {
     /// List the tokens, without their secrets
     List,
+    /// Show a token, without its secret
+    Show {
+        /// Its id: what stands between the underscores
+        id: String,
+    },
     /// Make a token; it is printed this once
     Create {
         /// For people
@@ -56,6 +62,7 @@ impl TokenVerb {
     pub(super) async fn run(self, hub: &Client, console: &mut Console<'_>) -> Result<(), Error> {
         match self {
             Self::List => Ok(console.list(COLUMNS, &hub.list(&paths::tokens(), None).await?)?),
+            Self::Show { id } => Ok(console.thing(&hub.get(&paths::token(&id)).await?.body)?),
             Self::Create { name, scope, expires } => {
                 let mut body = json!({ "name": name, "scopes": scope });
                 if let Some(expires) = expires {

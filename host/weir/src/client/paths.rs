@@ -45,6 +45,8 @@ paths! {
     module(name) = "/api/v1/modules/{name}";
     /// Versions of a module.
     module_versions(name) = "/api/v1/modules/{name}/versions";
+    /// Keys of a module's state.
+    module_state(name) = "/api/v1/modules/{name}/state";
     /// Exchanges of a module's version.
     module_swaps(name) = "/api/v1/modules/{name}/swaps";
     /// What a module has logged, behind the line of that number.
@@ -61,6 +63,8 @@ paths! {
     route_tests() = "/api/v1/route-tests";
     /// Queues.
     queues() = "/api/v1/queues";
+    /// One queue.
+    queue(name) = "/api/v1/queues/{name}";
     /// Messages of a queue.
     queue_messages(name) = "/api/v1/queues/{name}/messages";
     /// Removals of a queue's messages.
@@ -75,6 +79,8 @@ paths! {
     upstream() = "/api/v1/upstream";
     /// Why a message went where it went.
     explanation(id) = "/api/v1/messages/{id}/explanation";
+    /// All long-running work.
+    operations() = "/api/v1/operations";
     /// Long-running work.
     operation(id) = "/api/v1/operations/{id}";
 }

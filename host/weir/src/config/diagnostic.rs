@@ -4,6 +4,7 @@ use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
     SourceSpan,
 };
+use serde_json::{Value, json};
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -21,9 +22,9 @@ pub enum Error {
         #[source]
         cause: io::Error,
     },
-    /// A key or value is not one that the hub takes.
-    #[error(transparent)]
-    Refused(Box<Refusal>),
+    /// Keys or values that the hub does not take; at least one.
+    #[error("{}", sentences(.0))]
+    Refused(Vec<Refusal>),
 }
 
 impl Error {
@@ -34,9 +35,29 @@ impl Error {
             Self::Unreadable { path, cause } => {
                 format!("could not read the configuration file {}: {cause}\n", path.display())
             }
-            Self::Refused(refusal) => refusal.render(colour),
+            Self::Refused(refusals) => {
+                let all: Vec<String> =
+                    refusals.iter().map(|refusal| refusal.render(colour)).collect();
+                all.join("\n")
+            }
         }
     }
+
+    /// The error for programs: what is wrong, and where.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        match self {
+            Self::Unreadable { .. } => json!({ "title": self.report(false).trim_end() }),
+            Self::Refused(refusals) => {
+                let all: Vec<Value> = refusals.iter().map(Refusal::json).collect();
+                json!({ "title": "the configuration is refused", "errors": all })
+            }
+        }
+    }
+}
+
+fn sentences(refusals: &[Refusal]) -> String {
+    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// A key or value that is refused.
@@ -62,6 +83,32 @@ pub(super) enum Origin {
 }
 
 impl Refusal {
+    /// Where it stands in the file; what stands elsewhere comes last.
+    pub(super) fn place(&self) -> usize {
+        match &self.origin {
+            Origin::File { span, .. } => span.start,
+            Origin::Variable(_) | Origin::Default => usize::MAX,
+        }
+    }
+
+    fn json(&self) -> Value {
+        let place = match &self.origin {
+            Origin::File { source, span } => {
+                let before = source.inner().get(..span.start).unwrap_or_default();
+                let line = before.matches('\n').count() + 1;
+                let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+                json!({ "file": source.name(), "line": line, "column": column })
+            }
+            Origin::Variable(name) => json!({ "variable": name }),
+            Origin::Default => json!({}),
+        };
+        let mut json = json!({ "message": self.message, "help": self.help });
+        if let (Value::Object(all), Value::Object(place)) = (&mut json, place) {
+            all.extend(place);
+        }
+        json
+    }
+
     fn render(&self, colour: bool) -> String {
         let theme = if colour {
             GraphicalTheme::ascii()

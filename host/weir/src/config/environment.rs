@@ -3,8 +3,8 @@
 //! Read once in `main`, the only place that does; everything below gets it by reference, so that a
 //! test brings its own.
 
-use figment::value::{Dict, Map, Value};
-use figment::{Metadata, Profile, Provider};
+use super::load::Layer;
+use figment::value::{Dict, Value};
 use std::collections::BTreeMap;
 
 /// Environment variables.
@@ -34,18 +34,18 @@ impl Environment {
 
     /// The variables that set keys of the configuration: those with a table in their name, and those
     /// that name a key above all tables. Others, such as `WEIR_HOST`, are for other readers.
-    pub(super) fn settings(&self, defaults: &Dict) -> Vec<Variable> {
+    pub(super) fn settings(&self, defaults: &Dict) -> Vec<Layer> {
         let mut found = Vec::new();
         for (name, text) in &self.0 {
             let Some(rest) = name.strip_prefix(PREFIX) else { continue };
             let path: Vec<String> = rest.split(SEPARATOR).map(str::to_lowercase).collect();
             let top = defaults.get(&path[0]).is_some_and(|value| value.as_dict().is_none());
             if path.len() > 1 || top {
-                found.push(Variable {
-                    name: name.clone(),
-                    value: typed(text, &path, defaults),
-                    path,
-                });
+                let value = typed(text, &path, defaults);
+                let nest = |value, key: &String| Value::from(Dict::from([(key.clone(), value)]));
+                let table = path.iter().rev().fold(value, nest).into_dict();
+                let dict = table.expect("a path has at least one part");
+                found.push(Layer { name: name.clone(), dict });
             }
         }
         found
@@ -68,27 +68,4 @@ fn typed(text: &str, path: &[String], defaults: &Dict) -> Value {
     let parsed = if wants_text { None } else { text.parse::<toml::Value>().ok() };
     let value = parsed.and_then(|value| Value::serialize(value).ok());
     value.unwrap_or_else(|| Value::from(text))
-}
-
-/// One variable as a layer of the configuration.
-#[derive(Debug)]
-pub(super) struct Variable {
-    name: String,
-    path: Vec<String>,
-    value: Value,
-}
-
-impl Provider for Variable {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(self.name.clone())
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        let mut value = self.value.clone();
-        for key in self.path.iter().rev() {
-            value = Value::from(Dict::from([(key.clone(), value)]));
-        }
-        let dict = value.into_dict().expect("a path has at least one part");
-        Ok(Profile::Default.collect(dict))
-    }
 }

@@ -43,11 +43,10 @@ impl Loaded {
     /// Reads all sources and checks the whole.
     ///
     /// # Errors
-    /// The first thing that is refused, with its place.
+    /// Everything that is refused, each with its place.
     pub fn from(sources: Sources<'_>) -> Result<Self, Error> {
         let layers = Layers::read(sources)?;
-        let mut config: Config = layers.figment.extract().map_err(|error| layers.explain(error))?;
-        rules::check(&config).map_err(|broken| layers.refuse(broken))?;
+        let mut config = layers.extract()?;
         let base = sources.file.and_then(Path::parent).unwrap_or(Path::new(""));
         resolve_paths(&mut config, base);
         if let Some(data_dir) = sources.data_dir {
@@ -55,6 +54,21 @@ impl Loaded {
         }
         Ok(Self { notices: rules::notices(&config), config, layers })
     }
+
+    /// Looks at what the configuration leads to: files that it names and settings of the upstream.
+    /// Opens no connection and writes nothing.
+    ///
+    /// # Errors
+    /// Everything that is refused, each with its place.
+    pub fn look_around(&self) -> Result<(), Error> {
+        let found = rules::look_around(&self.config);
+        let refusals = found.into_iter().map(|broken| self.layers.refuse(broken));
+        none_of(refusals.collect())
+    }
+}
+
+fn none_of(refusals: Vec<Refusal>) -> Result<(), Error> {
+    if refusals.is_empty() { Ok(()) } else { Err(Error::Refused(refusals)) }
 }
 
 fn resolve_paths(config: &mut Config, base: &Path) {
@@ -66,8 +80,9 @@ fn resolve_paths(config: &mut Config, base: &Path) {
 }
 
 /// The layers, and the file's text to point into.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Layers {
+    layers: Vec<Layer>,
     pub(super) figment: Figment,
     pub(super) file: Option<(PathBuf, String)>,
     pub(super) data_dir_given: bool,
@@ -77,27 +92,64 @@ impl Layers {
     fn read(sources: Sources<'_>) -> Result<Self, Error> {
         let default = Value::serialize(Config::default()).expect("defaults can be written");
         let default = default.into_dict().expect("the configuration is a table");
-        let mut figment = Figment::from(Layer { name: DEFAULT, dict: default.clone() });
+        let mut layers = vec![Layer { name: DEFAULT.to_owned(), dict: default.clone() }];
         let mut file = None;
         if let Some(path) = sources.file {
             let text = fs::read_to_string(path)
                 .map_err(|cause| Error::Unreadable { path: path.to_owned(), cause })?;
             let dict = toml::from_str(&text).map_err(|error| unreadable(path, &text, &error))?;
-            figment = figment.merge(Layer { name: FILE, dict });
+            layers.push(Layer { name: FILE.to_owned(), dict });
             file = Some((path.to_owned(), text));
         }
-        for variable in sources.environment.settings(&default) {
-            figment = figment.merge(variable);
-        }
-        Ok(Self { figment, file, data_dir_given: sources.data_dir.is_some() })
+        layers.extend(sources.environment.settings(&default));
+        let figment = merged(&layers);
+        Ok(Self { layers, figment, file, data_dir_given: sources.data_dir.is_some() })
     }
 
-    /// The error of a deserializer in the words of the file.
-    fn explain(&self, error: figment::Error) -> Error {
+    /// The configuration, or all that is refused in it: what cannot be read counts as not written
+    /// while the rest is looked at.
+    fn extract(&self) -> Result<Config, Error> {
+        let mut readable = self.clone();
+        let (mut refusals, mut unread) = (Vec::new(), Vec::new());
+        let config = loop {
+            match readable.figment.extract::<Config>() {
+                Ok(config) => break config,
+                Err(error) => {
+                    let (path, refusal) = readable.explain(error);
+                    refusals.push(refusal);
+                    if !readable.cut(&path) {
+                        return Err(Error::Refused(refusals));
+                    }
+                    unread.push(path.join("."));
+                }
+            }
+        };
+        // A rule that asks for a second key says nothing sure when that one could not be read.
+        let broken = rules::check(&config).into_iter();
+        let sure = broken.filter(|broken| !unread.iter().any(|key| broken.depends_on(key)));
+        refusals.extend(sure.map(|broken| self.refuse(broken)));
+        refusals.sort_by_key(Refusal::place);
+        none_of(refusals)?;
+        Ok(config)
+    }
+
+    /// Takes a key out of all that was written; false when it stands nowhere.
+    fn cut(&mut self, path: &[String]) -> bool {
+        let written = self.layers.iter_mut().filter(|layer| layer.name != DEFAULT);
+        let found = written.map(|layer| remove(&mut layer.dict, path)).filter(|found| *found);
+        let found = found.count() > 0;
+        self.figment = merged(&self.layers);
+        found
+    }
+
+    /// The error of a deserializer in the words of the file, and the key that it is about.
+    fn explain(&self, error: figment::Error) -> (Vec<String>, Refusal) {
         let error = self.inside_upstream(&error).unwrap_or(error);
         let origin = error.metadata.as_ref().map(|metadata| metadata.name.to_string());
         let origin = origin.or_else(|| self.origin(&error.path)).unwrap_or_else(|| FILE.to_owned());
-        let key = error.path.last().map_or("", String::as_str);
+        // An item of a list is named by its list.
+        let named = error.path.iter().rev().find(|name| name.parse::<usize>().is_err());
+        let key = named.map_or("", String::as_str);
         let (at_key, message, help) = match &error.kind {
             Kind::UnknownField(name, expected) => {
                 (true, format!("unknown key {name}"), self.likely(&error.path, expected))
@@ -120,12 +172,16 @@ impl Layers {
             other => (false, format!("{key}: {other}"), None),
         };
         let label = if at_key { "here" } else { "this value" };
-        Error::Refused(Box::new(Refusal {
-            message,
-            label: label.to_owned(),
-            help,
-            origin: self.place(&origin, &error.path, at_key),
-        }))
+        let origin = self.place(&origin, &error.path, at_key);
+        let refusal = Refusal { message, label: label.to_owned(), help, origin };
+        let mut path = error.path;
+        // Without one of its values a kind of upstream would be refused for what is missing then.
+        if !matches!(error.kind, Kind::UnknownField(..))
+            && path.first().is_some_and(|at| at == "upstream")
+        {
+            path.truncate(1);
+        }
+        (path, refusal)
     }
 
     /// A tagged table is read through a buffer that forgets places; reading the kind's own type
@@ -188,15 +244,15 @@ impl Layers {
     }
 
     /// A rule that accepted values break.
-    fn refuse(&self, broken: rules::Broken) -> Error {
+    fn refuse(&self, broken: rules::Broken) -> Refusal {
         let path: Vec<String> = broken.key.split('.').map(str::to_owned).collect();
         let origin = self.origin(&path).unwrap_or_else(|| DEFAULT.to_owned());
-        Error::Refused(Box::new(Refusal {
+        Refusal {
             message: broken.message,
             label: "this value".to_owned(),
             help: broken.help,
             origin: self.place(&origin, &path, false),
-        }))
+        }
     }
 
     fn place(&self, origin: &str, path: &[String], at_key: bool) -> Origin {
@@ -218,6 +274,7 @@ fn plain(expected: &str) -> &str {
         "u16" | "u32" | "u64" | "usize" => "a whole number",
         "a boolean" => "true or false",
         "struct Config" | "a map" => "a table",
+        "path string" => "a path",
         other => other,
     }
 }
@@ -227,22 +284,39 @@ fn named(file: &Path, text: &str) -> NamedSource<String> {
 }
 
 fn unreadable(path: &Path, text: &str, error: &toml::de::Error) -> Error {
-    Error::Refused(Box::new(Refusal {
+    Error::Refused(vec![Refusal {
         message: format!("this is not TOML: {}", error.message()),
         label: "here".to_owned(),
         help: None,
         origin: Origin::File { source: named(path, text), span: error.span().unwrap_or(0..0) },
-    }))
+    }])
 }
 
-struct Layer {
-    name: &'static str,
-    dict: Dict,
+fn merged(layers: &[Layer]) -> Figment {
+    layers.iter().fold(Figment::new(), |all, layer| all.merge(layer.clone()))
+}
+
+/// Takes a key, or the list that an item stands in, out of a table.
+fn remove(table: &mut Dict, path: &[String]) -> bool {
+    let Some((key, below)) = path.split_first() else { return false };
+    match table.get_mut(key) {
+        Some(Value::Dict(_, inner)) if !below.is_empty() => remove(inner, below),
+        Some(_) => table.remove(key).is_some(),
+        None => false,
+    }
+}
+
+/// The values of one source.
+#[derive(Debug, Clone)]
+pub(super) struct Layer {
+    /// [`DEFAULT`], [`FILE`], or the environment variable.
+    pub(super) name: String,
+    pub(super) dict: Dict,
 }
 
 impl Provider for Layer {
     fn metadata(&self) -> Metadata {
-        Metadata::named(self.name)
+        Metadata::named(self.name.clone())
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {

@@ -1,65 +1,95 @@
 //! What the types of the configuration cannot say.
 
 use super::{Config, Upstream};
+use crate::pki::device_roots;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use tracing_subscriber::EnvFilter;
+use weir_core::clock::Clock;
 
 /// A rule that the configuration breaks.
 #[derive(Debug)]
 pub(super) struct Broken {
     /// The key whose value is at fault, such as `listen.api`.
-    pub(super) key: &'static str,
+    pub(super) key: Cow<'static, str>,
+    /// Another key with which the rule would not hold.
+    unless: Option<&'static str>,
     pub(super) message: String,
     pub(super) help: Option<String>,
 }
 
-fn broken(key: &'static str, message: String, help: &str) -> Broken {
-    Broken { key, message, help: Some(help.to_owned()) }
+impl Broken {
+    /// Whether the rule asks for this key besides its own.
+    pub(super) fn depends_on(&self, key: &str) -> bool {
+        self.unless == Some(key)
+    }
 }
 
-/// The first broken rule.
-pub(super) fn check(config: &Config) -> Result<(), Broken> {
+fn broken(key: &'static str, message: String, help: &str) -> Broken {
+    Broken { key: key.into(), unless: None, message, help: Some(help.to_owned()) }
+}
+
+/// All broken rules.
+pub(super) fn check(config: &Config) -> Vec<Broken> {
+    let mut found = Vec::new();
     let beyond = |address: Option<SocketAddr>| address.filter(|at| !at.ip().is_loopback());
     if let Some(address) = beyond(Some(config.listen.api))
         && !config.api.tls
     {
-        return Err(broken(
-            "listen.api",
-            format!("{address} is reached by other machines, and the API has no TLS"),
-            "tokens would cross the network in the clear; add these two lines:\n[api]\ntls = true",
-        ));
+        let message = format!("{address} is reached by other machines, and the API has no TLS");
+        let help =
+            "tokens would cross the network in the clear; add these two lines:\n[api]\ntls = true";
+        found.push(Broken { unless: Some("api.tls"), ..broken("listen.api", message, help) });
     }
     if let Some(address) = beyond(config.listen.mqtt_plain)
         && !config.insecure
     {
-        return Err(broken(
-            "listen.mqtt_plain",
-            format!("{address} is reached by other machines, and mqtt_plain has no TLS"),
-            "use 127.0.0.1 or listen.mqtt; for a test, add insecure = true above the first [table]",
-        ));
+        let message = format!("{address} is reached by other machines, and mqtt_plain has no TLS");
+        let help =
+            "use 127.0.0.1 or listen.mqtt; for a test, add insecure = true above the first [table]";
+        found.push(Broken {
+            unless: Some("insecure"),
+            ..broken("listen.mqtt_plain", message, help)
+        });
     }
-    host_name("hostname", &config.hostname)?;
-    host_name("iothub_hostname", config.iothub_hostname())?;
+    let names = [
+        ("hostname", Some(&config.hostname)),
+        ("iothub_hostname", config.iothub_hostname.as_ref()),
+    ];
+    for (key, name) in names {
+        if let Some(name) = name.filter(|name| !is_host_name(name)) {
+            let help = "letters, digits, '-' and '.', at most 253; or an address. The port stands in [listen]";
+            found.push(broken(key, format!("{name:?} is no host name"), help));
+        }
+    }
     if EnvFilter::try_new(&config.log.level).is_err() {
-        return Err(broken(
+        found.push(broken(
             "log.level",
             format!("{:?} is no log level", config.log.level),
             "error, warn, info, debug or trace; by part: \"info,weir_mqtt=debug\"",
         ));
     }
     if config.data_dir.as_os_str().is_empty() {
-        return Err(broken("data_dir", "data_dir is empty".to_owned(), "name a folder"));
+        found.push(broken("data_dir", "data_dir is empty".to_owned(), "name a folder"));
     }
-    Ok(())
+    found
 }
 
-fn host_name(key: &'static str, name: &str) -> Result<(), Broken> {
-    if is_host_name(name) {
-        return Ok(());
+/// What the configuration leads to and cannot work: the upstream's settings, and files that are named.
+pub(super) fn look_around(config: &Config) -> Vec<Broken> {
+    let mut found = Vec::new();
+    if let Err(error) = weir_upstream::open(&config.upstream, &Clock::system(), &config.hostname) {
+        let key = format!("upstream.{}", error.key());
+        let message = format!("{:#}", anyhow::Error::new(error));
+        found.push(Broken { key: key.into(), unless: None, message, help: None });
     }
-    let help =
-        "letters, digits, '-' and '.', at most 253; or an address. The port stands in [listen]";
-    Err(broken(key, format!("{name:?} is no host name"), help))
+    for path in &config.security.device_ca_files {
+        if let Err(cause) = device_roots(path) {
+            let key = "security.device_ca_files".into();
+            found.push(Broken { key, unless: None, message: format!("{cause:#}"), help: None });
+        }
+    }
+    found
 }
 
 /// A DNS name or an IP address: what can stand in a certificate and in a connection string.

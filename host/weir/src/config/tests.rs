@@ -202,3 +202,42 @@ fn a_bad_value_is_shown_with_a_caret() {
     shown += &format!("=== bad variable\n{}\n", refused("", &variable));
     insta::assert_snapshot!("refusals", shown);
 }
+
+#[test]
+fn all_that_is_wrong_is_said_at_once_in_the_order_of_the_file() {
+    let text = "data_dir = ''\nhostnam = 'x'\n[listen]\nmqtt = 'nonsense'\napi = '0.0.0.0:80'\n\
+        [upstream]\nkind = 'mqtt'\nadress = 'x'\n[log]\nlevel = '=['\n[api]\ntls = 'yes'\n";
+    let environment = Environment::from([("WEIR_STORE__DURABILITY", "none")]);
+    let shown = refused(text, &environment);
+    let firsts: Vec<&str> = shown.lines().filter_map(|line| line.strip_prefix("  x ")).collect();
+    assert_eq!(
+        firsts,
+        [
+            "data_dir is empty",
+            "unknown key hostnam",
+            "mqtt cannot be string \"nonsense\"",
+            "address is missing",
+            "unknown key adress",
+            "\"=[\" is no log level",
+            "tls cannot be string \"yes\"",
+            "environment variable WEIR_STORE__DURABILITY: durability cannot be \"none\"",
+        ],
+        "that the API has no TLS is not sure while api.tls cannot be read"
+    );
+}
+
+#[test]
+fn what_the_configuration_leads_to_is_looked_at() {
+    let around = |text: &str| {
+        let refused = load(text, &Environment::default()).unwrap().look_around();
+        refused.err().map(|error| error.report(false)).unwrap_or_default()
+    };
+    assert_eq!(around("upstream = { kind = 'file', path = 'x' }"), "");
+    let shown = around("[upstream]\nkind = 'file'\npath = 'x'\nrotate_bytes = 1\n");
+    assert!(shown.contains("4 | rotate_bytes = 1"), "{shown}");
+    let shown = around("[security]\ndevice_ca_files = ['a.pem', 'b.pem']\n");
+    assert!(
+        shown.contains("a.pem could not be read") && shown.contains("b.pem could not"),
+        "{shown}"
+    );
+}

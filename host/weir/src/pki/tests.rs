@@ -58,7 +58,7 @@ fn a_first_start_makes_a_ca_and_a_certificate_for_every_name() {
 fn keys_are_readable_by_their_owner_only_and_the_bundle_by_all() {
     let place = Place::new(NOW);
     drop(place.open().server_certificate().unwrap());
-    assert_eq!(place.mode(""), 0o700);
+    assert_eq!(place.mode(""), 0o711);
     assert_eq!(place.mode(CA_FILE), 0o600);
     assert_eq!(place.mode(SERVER_FILE), 0o600);
     assert_eq!(place.mode(TRUST_BUNDLE), 0o644);
