@@ -49,6 +49,8 @@ pub(super) struct Part {
     pub(super) admitted: u64,
     pub(super) appended: Vec<(u32, Waiting)>,
     pub(super) settled: Vec<Settled>,
+    /// Those of `settled` that stay in the queue, by sequence.
+    left: HashMap<u64, usize>,
     pub(super) dropped: Vec<Dropped>,
     pub(super) gone: Vec<Gone>,
     /// Where the cursors are to be, by priority.
@@ -170,6 +172,7 @@ impl Part {
             admitted: 0,
             appended: Vec::new(),
             settled: Vec::new(),
+            left: HashMap::new(),
             dropped: Vec::new(),
             gone: Vec::new(),
             targets: BTreeMap::new(),
@@ -184,6 +187,29 @@ impl Part {
     pub(super) fn pass(&mut self, priority: u32, sequence: u64) {
         let target = self.targets.entry(priority).or_default();
         *target = (*target).max(sequence + 1);
+    }
+
+    /// Notes what becomes of an entry that was taken out of the index.
+    pub(super) fn settle(&mut self, settled: Settled) {
+        if settled.after.is_some() {
+            self.left.insert(settled.sequence, self.settled.len());
+        }
+        self.settled.push(settled);
+    }
+
+    /// An entry that the group has settled and that stays in the queue: its place in `settled`, and as
+    /// what it stays.
+    pub(super) fn left(&self, sequence: u64) -> Option<(usize, Owed)> {
+        let at = *self.left.get(&sequence)?;
+        Some((at, self.settled[at].after?))
+    }
+
+    /// Something else becomes of an entry of [`Part::left`].
+    pub(super) fn settle_anew(&mut self, at: usize, after: Option<Owed>) {
+        self.settled[at].after = after;
+        if after.is_none() {
+            self.left.remove(&self.settled[at].sequence);
+        }
     }
 
     /// The commit succeeded: what it appended is there to be handed out. True when room was made.

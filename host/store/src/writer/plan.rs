@@ -311,7 +311,14 @@ impl Writer {
     ) -> bool {
         let Ok(at) = self.part(group, endpoint) else { return false };
         let part = &mut group.parts[at];
-        let Some(before) = part.queue.lock().take(sequence) else { return false };
+        let taken = part.queue.lock().take(sequence);
+        // An earlier change of this group may have left it in the queue, held or to be retried; the
+        // index has it again only after the commit.
+        let (before, earlier) = match (taken, part.left(sequence)) {
+            (Some(owed), _) => (owed, None),
+            (None, Some((at, owed))) => (owed, Some(at)),
+            (None, None) => return false,
+        };
         part.pass(before.priority, sequence);
         let mut after = None;
         match disposition {
@@ -331,7 +338,10 @@ impl Writer {
             row: true,
             ..before
         });
-        part.settled.push(Settled { sequence, before, after });
+        match earlier {
+            None => part.settle(Settled { sequence, before, after }),
+            Some(at) => part.settle_anew(at, after),
+        }
         if let Disposition::Dead { reason, code, module_digest } = disposition
             && let Some(record) = record
         {

@@ -8,7 +8,7 @@ use weir_core::clock::Timestamp;
 use weir_core::id::{MessageId, Sequence};
 use weir_core::limits;
 use weir_core::module_state::{StateChange, StateValue};
-use weir_store::{Append, Change, Disposition, EntryState, Error, RouteNumber, Target};
+use weir_store::{Append, Change, Disposition, Entry, EntryState, Error, RouteNumber, Target};
 
 fn retry(not_before: Timestamp, hold_sender: bool) -> Disposition {
     Disposition::Retry { not_before, hold_sender }
@@ -219,6 +219,36 @@ async fn held_entries_stay_until_released_or_redelivered() {
     let again = next(&reader, 9).await;
     assert_eq!(ids(&again), [1, 3]);
     assert_eq!(again[0].attempt, 2);
+}
+
+#[tokio::test]
+async fn what_is_held_and_released_in_one_group_is_gone() {
+    let rig = Rig::new().await;
+    let a = rig.endpoint("a").await;
+    rig.send(a, 1..7).await;
+    let reader = rig.store.reader(a).unwrap();
+    let got = next(&reader, 6).await;
+    let settle = |entries: &[Entry], disposition: Disposition| {
+        let settle = entries.iter().map(|entry| (a, entry.sequence, disposition.clone()));
+        rig.commit(Change { settle: settle.collect(), ..Change::default() })
+    };
+    // All four stand in the writer's channel before it takes the first, so that they are one group.
+    let again = rig.clock.now().after(Duration::from_secs(10));
+    let (held, released, retried, held_again) = tokio::join!(
+        settle(&got, Disposition::Hold),
+        settle(&got[..3], Disposition::Done),
+        settle(&got[3..4], retry(again, false)),
+        settle(&got[4..5], Disposition::Hold),
+    );
+    let unknown = [held, released, retried, held_again].map(|result| result.unwrap().unknown);
+    assert_eq!(unknown, [0; 4]);
+    assert_eq!((rig.usage(a).held, rig.messages(a)), (2, 3));
+    drop(reader);
+    let rig = rig.crash().await;
+    let reader = rig.store.reader(a).unwrap();
+    assert_eq!((rig.messages(a), rig.usage(a).held), (3, 0));
+    rig.clock.advance(Duration::from_secs(10));
+    assert_eq!(ids(&next(&reader, 9).await), [4, 5, 6]);
 }
 
 #[tokio::test]
