@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
 mod crash;
+mod full_disk;
 mod guests;
 mod pipeline;
 mod support;
