@@ -185,4 +185,8 @@ impl Upstream for MqttUpstream {
     fn link(&self) -> Link {
         self.link.get()
     }
+
+    fn is_up(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.link.is_up())
+    }
 }
