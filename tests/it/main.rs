@@ -6,7 +6,17 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
 mod crash;
+mod full_disk;
+mod guests;
+#[expect(dead_code, reason = "the upstream's own tests use more of it")]
+#[path = "../../host/upstream/tests/support/mosquitto.rs"]
+mod mosquitto;
 mod pipeline;
+#[path = "../../host/upstream/tests/support/proxy.rs"]
+mod proxy;
 mod support;
 mod swap;
+mod upstream;
 mod verbs;
+
+use support::PATIENCE;

@@ -48,6 +48,7 @@ pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) 
 /// A running hub.
 pub(crate) struct Hub {
     folder: TempDir,
+    data: PathBuf,
     process: Child,
     pub(crate) mqtt: SocketAddr,
 }
@@ -60,22 +61,31 @@ impl Hub {
     /// Starts with more lines in its file.
     pub(crate) fn start_with(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        Self::start_in(folder, data, more)
+    }
+
+    /// Starts with its data elsewhere than its file and its log.
+    pub(crate) fn start_on(data: PathBuf) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), data, "")
+    }
+
+    fn start_in(folder: TempDir, data: PathBuf, more: &str) -> Self {
         let text = format!(
-            "data_dir = {:?}\nhostname = \"localhost\"\niothub_hostname = \"localhost\"\n\
+            "data_dir = {data:?}\nhostname = \"localhost\"\niothub_hostname = \"localhost\"\n\
              device_id = \"{EDGE}\"\n{more}\n[listen]\nmqtt_plain = \"127.0.0.1:0\"\n\
-             mqtt = \"127.0.0.1:0\"\napi = \"127.0.0.1:0\"\n",
-            folder.path().join("data")
+             mqtt = \"127.0.0.1:0\"\napi = \"127.0.0.1:0\"\n"
         );
         std::fs::write(folder.path().join("weir.toml"), text).unwrap();
-        let (process, mqtt) = spawn(folder.path());
-        Self { folder, process, mqtt }
+        let (process, mqtt) = spawn(folder.path(), &data);
+        Self { folder, data, process, mqtt }
     }
 
     /// SIGKILL, and a new start on the same data.
     pub(crate) fn kill_and_restart(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        (self.process, self.mqtt) = spawn(self.folder.path());
+        (self.process, self.mqtt) = spawn(self.folder.path(), &self.data);
     }
 
     /// SIGTERM; gives the exit code.
@@ -113,15 +123,21 @@ impl Hub {
 
     /// One REST call; gives status and body.
     pub(crate) fn rest(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        self.api().call(method, path, body).unwrap()
+        self.api().call(method, &format!("/api/v1{path}"), body).unwrap()
+    }
+
+    /// What `/health/ready` answers.
+    pub(crate) fn health(&self) -> (u16, Value) {
+        self.api().call("GET", "/health/ready", None).unwrap()
     }
 
     /// For calls by threads, also while the hub is killed.
     pub(crate) fn api(&self) -> Api {
-        let ready: Value = read_json(&self.folder.path().join("data/run/ready.json")).unwrap();
-        let token = std::fs::read_to_string(self.folder.path().join("data/admin.token")).unwrap();
+        let ready: Value = read_json(&self.data.join("run/ready.json")).unwrap();
+        let token = std::fs::read_to_string(self.data.join("admin.token")).unwrap();
         Api { address: ready["listen"]["api"].as_str().unwrap().to_owned(), token }
     }
+
     /// A REST call that must succeed.
     pub(crate) fn put(&self, path: &str, body: &Value) {
         let (status, answer) = self.rest("PUT", path, Some(body));
@@ -187,7 +203,7 @@ impl Api {
         let mut stream = TcpStream::connect(&self.address).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let head = format!(
-            "{method} /api/v1{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
              authorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             self.token.trim(),
             body.len()
@@ -213,7 +229,7 @@ fn read_json(path: &Path) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-fn spawn(folder: &Path) -> (Child, SocketAddr) {
+fn spawn(folder: &Path, data: &Path) -> (Child, SocketAddr) {
     let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let mut process = Command::new(WEIR)
         .args(["run", "--config"])
@@ -229,7 +245,7 @@ fn spawn(folder: &Path) -> (Child, SocketAddr) {
             let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
             panic!("the hub ended with {status}:\n{log}");
         }
-        read_json(&folder.join("data/run/ready.json")).filter(|ready| ready["pid"] == pid)
+        read_json(&data.join("run/ready.json")).filter(|ready| ready["pid"] == pid)
     });
     (process, ready["listen"]["mqtt_plain"].as_str().unwrap().parse().unwrap())
 }
@@ -374,6 +390,19 @@ impl Client {
     pub(crate) fn wait_acknowledged(&mut self, count: u64) -> bool {
         while self.acknowledged < count {
             match self.receive(PATIENCE) {
+                Some(packet) => self.take(packet),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// True when a PUBACK comes within this time.
+    pub(crate) fn acknowledged_within(&mut self, time: Duration) -> bool {
+        let (end, before) = (now() + time, self.acknowledged);
+        while self.acknowledged == before {
+            let Some(left) = end.checked_duration_since(now()) else { return false };
+            match self.receive(left) {
                 Some(packet) => self.take(packet),
                 None => return false,
             }

@@ -89,7 +89,7 @@ fn kills_amid_swaps_leave_one_version_and_lose_and_double_nothing() {
             let mut done = 0;
             for component in components.iter().cycle().skip(1) {
                 let body = json!({ "component": component });
-                match api.call("POST", "/modules/filter/swaps", Some(&body)) {
+                match api.call("POST", "/api/v1/modules/filter/swaps", Some(&body)) {
                     Some((200, _)) => done += 1,
                     Some((status, answer)) => panic!("{status}: {answer}"),
                     None => return done,

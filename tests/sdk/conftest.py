@@ -7,6 +7,13 @@ import pytest
 from hub import Hub
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Names what was skipped, as tests/run counts it."""
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        terminalreporter.write_line("skipped: %s (%s)" % (report.nodeid, str(reason).removeprefix("Skipped: ")))
+
+
 @pytest.fixture(scope="session")
 def hub():
     running = Hub()
@@ -111,5 +118,3 @@ def message(tag):
         return made
 
     return make
-
-

@@ -190,6 +190,9 @@ pub trait Upstream: Consumer {
     fn run(&self) -> BoxFuture<'_, ()>;
     /// The link's state.
     fn link(&self) -> Link;
+    /// Resolves when the link is up, at once when it is: who waits to try again need wait no longer.
+    /// Never, where only `deliver` finds out. Cancel-safe.
+    fn is_up(&self) -> BoxFuture<'_, ()>;
 }
 
 /// Why an instance starts.

@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use weir_core::backoff::Backoff;
 use weir_core::id::{InputName, Sequence};
 use weir_core::limits;
-use weir_core::port::{Answer, Batch, BoxFuture, Consumer, Delivery, Fault, Outcome};
+use weir_core::port::{Answer, Batch, BoxFuture, Consumer, Delivery, Fault, Outcome, Upstream};
 use weir_store::{Change, CommitError, Committed, Disposition, EndpointId, Entry, Reader};
 
 /// How an endpoint is served.
@@ -40,6 +40,8 @@ pub(crate) struct Dispatcher {
     pub(crate) hub: Hub,
     pub(crate) endpoint: EndpointId,
     pub(crate) name: String,
+    /// Set for the upstream: its link may be up again before the wait after a failure is over.
+    pub(crate) upstream: Option<Arc<dyn Upstream>>,
     /// Set for a module's input.
     pub(crate) input: Option<InputName>,
     pub(crate) reader: Reader,
@@ -59,8 +61,10 @@ type Commits = FuturesOrdered<BoxFuture<'static, (Settled, Result<Committed, Com
 enum End {
     /// Another consumer, or none, sits there now.
     Changed,
-    /// The consumer or the store cannot take messages; try again after a while.
-    Pause(Option<Duration>),
+    /// The consumer cannot take messages; try again after a while, and not before what it asked for.
+    Refused(Option<Duration>),
+    /// The store cannot settle what was delivered; try again after a while.
+    Unsettled,
 }
 
 impl Dispatcher {
@@ -78,17 +82,28 @@ impl Dispatcher {
             self.seat.mark_unchanged();
             match self.serve(&consumer, &stop).await {
                 End::Changed => self.backoff.reset(),
-                End::Pause(asked) => {
-                    let wait =
-                        self.backoff.next_wait(fastrand::f64()).max(asked.unwrap_or_default());
-                    debug!(endpoint = self.name, retry_in = ?wait, "delivery pauses");
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        _ = self.seat.changed() => {}
-                        () = stop.draining() => return,
-                    }
-                }
+                End::Refused(asked) => self.pause(asked.unwrap_or_default(), true, &stop).await,
+                End::Unsettled => self.pause(Duration::ZERO, false, &stop).await,
             }
+        }
+    }
+
+    /// Waits for its time, or for what makes waiting pointless; `for_link` where the consumer failed.
+    async fn pause(&mut self, at_least: Duration, for_link: bool, stop: &crate::tasks::Stop) {
+        let wait = self.backoff.next_wait(fastrand::f64()).max(at_least);
+        debug!(endpoint = self.name, retry_in = ?wait, "delivery pauses");
+        let upstream = self.upstream.clone().filter(|_| for_link);
+        let link = async {
+            let Some(upstream) = &upstream else { return std::future::pending().await };
+            // It may be up although the delivery failed: never more often than this.
+            tokio::time::sleep(limits::UPSTREAM_BACKOFF).await;
+            upstream.is_up().await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = link => {}
+            _ = self.seat.changed() => {}
+            () = stop.draining() => {}
         }
     }
 
@@ -233,7 +248,7 @@ impl Dispatcher {
                 warn!(endpoint = self.name, error = %error, "what was delivered could not be settled");
                 let sequences: Vec<_> = settled.iter().map(|(entry, _)| entry.sequence).collect();
                 self.reader.put_back(&sequences, true);
-                Err(End::Pause(None))
+                Err(End::Unsettled)
             }
         }
     }
@@ -246,8 +261,8 @@ impl Dispatcher {
 
 fn refused(fault: &Fault) -> End {
     match fault {
-        Fault::Unavailable { retry_after, .. } => End::Pause(*retry_after),
-        Fault::Trap(_) | Fault::TimeOut(_) | Fault::Contract(_) => End::Pause(None),
+        Fault::Unavailable { retry_after, .. } => End::Refused(*retry_after),
+        Fault::Trap(_) | Fault::TimeOut(_) | Fault::Contract(_) => End::Refused(None),
     }
 }
 

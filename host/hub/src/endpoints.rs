@@ -93,6 +93,7 @@ impl Hub {
             hub: self.clone(),
             endpoint,
             name,
+            upstream: None,
             input,
             reader,
             seat,

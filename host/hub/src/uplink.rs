@@ -64,6 +64,7 @@ impl Uplink {
             hub: hub.clone(),
             endpoint,
             name: UPSTREAM.to_owned(),
+            upstream: Some(Arc::clone(&upstream)),
             input: None,
             reader,
             seat: self.seat.subscribe(),

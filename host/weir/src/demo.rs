@@ -22,7 +22,7 @@ use tokio::time::{Instant, interval, timeout};
 use weir_core::digest::Digest;
 use weir_core::id::{DeviceId, ModuleId};
 use weir_core::module::{Ceilings, ModuleSpec};
-use weir_hub::{Expect, Hub, IdentitySpec, MessageName, RouteSpec, digest_of};
+use weir_hub::{Expect, Hub, IdentitySpec, MessageName, ModuleChange, RouteSpec, digest_of};
 use weir_store::Durability;
 
 /// What the demo is asked to do.
@@ -142,6 +142,24 @@ impl Digests {
     fn new() -> Self {
         Self { v1: digest_of(V1), v2: digest_of(V2), v3: digest_of(V3) }
     }
+
+    /// What the screen calls it. (The hub counts installations: going back to v1 is another number.)
+    fn name(&self, digest: Digest) -> &'static str {
+        match digest {
+            digest if digest == self.v1 => "v1",
+            digest if digest == self.v2 => "v2",
+            _ => "v3",
+        }
+    }
+
+    /// What it does, as its source says.
+    fn rule(&self, digest: Digest) -> &'static str {
+        match digest {
+            digest if digest == self.v1 => "keeps 25 degrees and more",
+            digest if digest == self.v2 => "keeps 20 degrees and more",
+            _ => "has a fault",
+        }
+    }
 }
 
 struct Demo {
@@ -167,17 +185,15 @@ impl Demo {
         let mut verdict = Verdict::default();
 
         self.watch(&mut screen, at(0.2)).await?;
-        verdict.swapped = self.swap(&mut screen, self.digests.v2, "version 2").await?;
+        verdict.swapped = self.swap(&mut screen, self.digests.v2).await?;
         self.watch(&mut screen, at(0.4)).await?;
-        self.swap(&mut screen, self.digests.v3, "version 3, which is broken").await?;
+        self.swap(&mut screen, self.digests.v3).await?;
         verdict.returned = self.wait_for_return(&mut screen).await?;
         self.watch(&mut screen, at(0.6)).await?;
-        self.hub().pause_uplink(true);
-        screen.say("the upstream is cut: messages wait on disk");
+        self.cut_upstream(&mut screen, true);
         self.watch(&mut screen, at(0.8)).await?;
         verdict.stored_while_cut = self.hub().uplink().waiting;
-        self.hub().pause_uplink(false);
-        screen.say("the upstream is back: the backlog drains");
+        self.cut_upstream(&mut screen, false);
         self.watch(&mut screen, at(1.0)).await?;
 
         self.sensors.stop().await;
@@ -205,27 +221,32 @@ impl Demo {
         let mut cut = false;
         loop {
             tokio::select! {
-                _ = ticks.tick() => screen.rates(self.hub(), &self.sensors).await?,
+                _ = ticks.tick() => self.rates(&mut screen).await?,
                 () = self.running.failed() => bail!("the hub stopped by itself"),
                 _ = tokio::signal::ctrl_c() => break,
                 key = screen.key() => match key {
-                    Key::Swap => drop(self.swap(&mut screen, self.digests.v2, "version 2").await?),
-                    Key::Back => drop(self.swap(&mut screen, self.digests.v1, "version 1").await?),
+                    Key::Swap => drop(self.swap(&mut screen, self.digests.v2).await?),
+                    Key::Back => drop(self.swap(&mut screen, self.digests.v1).await?),
                     Key::Break => {
-                        self.swap(&mut screen, self.digests.v3, "version 3, which is broken").await?;
-                        self.wait_for_return(&mut screen).await?;
+                        if self.swap(&mut screen, self.digests.v3).await? {
+                            self.wait_for_return(&mut screen).await?;
+                        }
                     }
                     Key::Upstream => {
                         cut = !cut;
-                        self.hub().pause_uplink(cut);
-                        screen.say(if cut { "the upstream is cut" } else { "the upstream is back" });
+                        self.cut_upstream(&mut screen, cut);
                     }
                     Key::Explain => self.explain(&mut screen).await?,
+                    Key::Help => screen.keys(),
                     Key::Quit => break,
                 },
             }
         }
         self.sensors.stop().await;
+        let report = self.sensors.report();
+        let [sent, acknowledged] =
+            [report.sent, report.acknowledged].map(|n| n.iter().sum::<u64>());
+        screen.say(&format!("{sent} readings sent, {acknowledged} acknowledged"));
         screen.finish();
         Ok(self.running.stop(GRACE).await)
     }
@@ -252,22 +273,44 @@ impl Demo {
         ticks.tick().await;
         loop {
             tokio::select! {
-                _ = ticks.tick() => screen.rates(self.hub(), &self.sensors).await?,
+                _ = ticks.tick() => self.rates(screen).await?,
                 () = tokio::time::sleep_until(until) => return Ok(()),
                 () = self.running.failed() => bail!("the hub stopped by itself"),
             }
         }
     }
 
-    async fn swap(&self, screen: &mut Screen, to: Digest, what: &str) -> Result<bool> {
-        let begun = Instant::now();
+    async fn rates(&self, screen: &mut Screen) -> Result<()> {
+        let view = self.hub().modules().get(self.hub(), &filter()).await?;
+        let version = self.digests.name(view.spec.component);
+        screen.rates(version, view.counters, &self.hub().uplink(), &self.sensors);
+        Ok(())
+    }
+
+    fn cut_upstream(&self, screen: &mut Screen, cut: bool) {
+        self.hub().pause_uplink(cut);
+        screen.say(match cut {
+            true => "the upstream is cut: messages wait on disk",
+            false => "the upstream is back: the backlog drains",
+        });
+    }
+
+    /// True when another version took over.
+    async fn swap(&self, screen: &mut Screen, to: Digest) -> Result<bool> {
+        let (begun, name) = (Instant::now(), self.digests.name(to));
         match self.hub().modules().swap(self.hub(), &filter(), to, Expect::Any).await {
-            Ok(change) => {
-                screen.say(&format!("{what}: {change:?} in {:.1} ms", millis(begun.elapsed())));
+            Ok(ModuleChange::Unchanged) => {
+                screen.say(&format!("{FILTER} {name} is running already"));
+                Ok(false)
+            }
+            Ok(ModuleChange::Installed | ModuleChange::Switched) => {
+                let took = millis(begun.elapsed());
+                let rule = self.digests.rule(to);
+                screen.say(&format!("{FILTER} {name} took over in {took:.1} ms: it {rule}"));
                 Ok(true)
             }
             Err(error) => {
-                screen.say(&format!("{what} was refused: {error}"));
+                screen.say(&format!("{FILTER} {name} was refused: {error}"));
                 Ok(false)
             }
         }
@@ -281,12 +324,12 @@ impl Demo {
             if let Some(back) = view.last_return.filter(|_| view.version != 0)
                 && view.spec.component != self.digests.v3
             {
+                // What the guest itself said comes last; the way there is in the module's log.
+                let why = back.why.rsplit(": ").next().unwrap_or_default();
+                let (name, took) = (self.digests.name(view.spec.component), begun.elapsed());
                 screen.say(&format!(
-                    "version {} failed ({}) and version {} is back after {:.1} ms",
-                    back.failed,
-                    back.why,
-                    view.version,
-                    millis(begun.elapsed())
+                    "{FILTER} v3 failed ({why}): {name} is back by itself after {:.1} ms",
+                    millis(took)
                 ));
                 return Ok(true);
             }

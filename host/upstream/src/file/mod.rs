@@ -146,4 +146,8 @@ impl Upstream for FileUpstream {
     fn link(&self) -> Link {
         self.link.get()
     }
+
+    fn is_up(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.link.is_up())
+    }
 }

@@ -31,7 +31,7 @@ use crate::{Error, MqttConfig};
 const MAX_WINDOW: usize = 10_000;
 /// A day; more is no limit.
 const MAX_LIMIT_SECS: u64 = 24 * 60 * 60;
-/// A connection that lasted this long was a good one: waits begin anew.
+/// A connection that brought a PUBACK, or lasted this long, was a good one: waits begin anew.
 const GOOD: Duration = Duration::from_secs(60);
 
 pub(crate) struct MqttUpstream {
@@ -69,23 +69,23 @@ impl MqttUpstream {
         loop {
             let job = schedule.wait(&mut inbox).await;
             let started = Instant::now();
-            let (reason, lasted) = match self.dialer.dial().await {
+            let (reason, was_good) = match self.dialer.dial().await {
                 Ok(wire) => {
                     self.link.up();
-                    let up = Instant::now();
+                    let (up, before) = (Instant::now(), session.acknowledged());
                     let reason = drive(wire, &mut session, &mut inbox, job, self.patience()).await;
-                    (reason, up.elapsed())
+                    (reason, session.acknowledged() > before || up.elapsed() >= GOOD)
                 }
                 Err(reason) => {
                     if let Some(job) = job {
                         job.reply.fail(&reason, None);
                     }
-                    (reason, Duration::ZERO)
+                    (reason, false)
                 }
             };
             self.link.down(&reason);
             session.fail(&reason, None);
-            schedule.ended(started, lasted, reason);
+            schedule.ended(started, was_good, reason);
         }
     }
 
@@ -152,8 +152,8 @@ impl Schedule {
         }
     }
 
-    fn ended(&mut self, started: Instant, lasted: Duration, reason: String) {
-        if lasted >= GOOD {
+    fn ended(&mut self, started: Instant, was_good: bool, reason: String) {
+        if was_good {
             self.backoff.reset();
         }
         self.earliest = started + limits::UPSTREAM_BACKOFF;
@@ -184,5 +184,27 @@ impl Upstream for MqttUpstream {
 
     fn link(&self) -> Link {
         self.link.get()
+    }
+
+    fn is_up(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.link.is_up())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_grow_until_a_connection_was_good() {
+        let mut schedule = Schedule::new();
+        let mut ended = |was_good| {
+            let now = Instant::now();
+            schedule.ended(now, was_good, String::new());
+            (schedule.backoff.failures(), schedule.by_itself - now)
+        };
+        assert_eq!((1..=10).map(|_| ended(false).0).collect::<Vec<_>>(), Vec::from_iter(1..=10));
+        assert!(ended(false).1 > Duration::from_secs(20));
+        assert_eq!(ended(true), (1, limits::UPSTREAM_BACKOFF));
     }
 }

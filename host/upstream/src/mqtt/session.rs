@@ -51,6 +51,8 @@ pub(super) struct Session {
     known: HashSet<Same>,
     /// Unacknowledged on a connection that is gone.
     unacknowledged: Vec<(PacketId, Delivery)>,
+    /// PUBACKs so far.
+    acknowledged: u64,
 }
 
 struct Open {
@@ -117,6 +119,7 @@ impl Session {
             last_id: 0,
             known: HashSet::new(),
             unacknowledged: Vec::new(),
+            acknowledged: 0,
         }
     }
 
@@ -255,12 +258,18 @@ impl Session {
         }
     }
 
+    /// PUBACKs so far, of all connections.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
     /// A PUBACK came in. False when no packet of that id is under way.
     pub(super) fn acknowledge(&mut self, id: PacketId) -> bool {
         // Brokers acknowledge in order [MQTT-4.6.0-2], so that this is the first one.
         let found = self.in_flight.iter_mut().find(|sent| sent.id == id && !sent.is_acknowledged);
         let Some(sent) = found else { return false };
         sent.is_acknowledged = true;
+        self.acknowledged += 1;
         let (number, index) = (sent.batch, sent.index);
         let open = &mut self.batches[place(number, self.first)];
         open.in_flight -= 1;

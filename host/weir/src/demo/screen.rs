@@ -1,14 +1,13 @@
 //! What the demo shows: one live line on a terminal, a line a second otherwise; and the keys.
 
 use super::sensors::Sensors;
-use anyhow::Result;
 use crossterm::event::{Event, KeyCode, KeyModifiers};
 use crossterm::terminal;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use weir_hub::{CounterView, Hub};
+use weir_hub::{CounterView, UplinkView};
 
 /// What a key asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +22,8 @@ pub(super) enum Key {
     Upstream,
     /// Explain the last message.
     Explain,
+    /// Show the keys: any other key.
+    Help,
     /// Leave.
     Quit,
 }
@@ -61,28 +62,33 @@ impl Screen {
     }
 
     /// Rates since the last call.
-    pub(super) async fn rates(&mut self, hub: &Hub, sensors: &Sensors) -> Result<()> {
-        let view = hub.modules().get(hub, &super::filter()).await?;
-        let uplink = hub.uplink();
+    pub(super) fn rates(
+        &mut self,
+        version: &str,
+        counters: CounterView,
+        uplink: &UplinkView,
+        sensors: &Sensors,
+    ) {
         let now = Instant::now();
         let sent: u64 = sensors.report().sent.iter().sum();
-        let (then, before, sent_before) = self.last.unwrap_or((now, view.counters, sent));
-        self.last = Some((now, view.counters, sent));
+        let (then, before, sent_before) = self.last.unwrap_or((now, counters, sent));
+        self.last = Some((now, counters, sent));
         let seconds = now.duration_since(then).as_secs_f64().max(0.001);
         #[expect(clippy::cast_precision_loss, reason = "rates are for people")]
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
         let text = format!(
-            "v{}  in {:.1}/s  dropped {:.1}/s  out {:.1}/s  stored {}  upstream {}  p99 {:.1} ms",
-            view.version,
+            "{version}  in {:.0}/s  dropped {:.0}/s  out {:.0}/s  stored {}  p99 {:.0}ms  upstream {}",
             rate(sent, sent_before),
-            rate(view.counters.dropped, before.dropped),
-            rate(view.counters.passed, before.passed),
+            rate(counters.dropped, before.dropped),
+            rate(counters.passed, before.passed),
             uplink.waiting,
-            uplink.state,
             sensors.latency().as_secs_f64() * 1e3,
+            uplink.state,
         );
-        self.write(&if self.live { format!("\r\x1b[K{text}") } else { format!("{text}\n") });
-        Ok(())
+        self.write(&match self.live {
+            true => format!("\r\x1b[K{}", fitting(&text, terminal::size().ok())),
+            false => format!("{text}\n"),
+        });
     }
 
     /// The next key; never, where there are none. Cancel-safe.
@@ -115,6 +121,17 @@ impl Drop for Screen {
     }
 }
 
+/// As much of a line as a terminal of this size shows in one row: a longer one would wrap, and could
+/// not be written over.
+fn fitting(text: &str, size: Option<(u16, u16)>) -> &str {
+    let columns = match size {
+        Some((columns @ 20.., _)) => columns,
+        // A terminal that does not know its size says 0.
+        Some(_) | None => 80,
+    };
+    text.get(..usize::from(columns) - 1).unwrap_or(text)
+}
+
 /// Reads keys on a thread of its own, because a terminal is read blocking.
 fn listen() -> mpsc::Receiver<Key> {
     let (sender, receiver) = mpsc::channel(8);
@@ -133,7 +150,7 @@ fn listen() -> mpsc::Receiver<Key> {
                 KeyCode::Char('u') => Key::Upstream,
                 KeyCode::Char('e') => Key::Explain,
                 KeyCode::Char('q') | KeyCode::Esc => Key::Quit,
-                _ => continue,
+                _ => Key::Help,
             };
             if sender.blocking_send(meant).is_err() {
                 return;
@@ -141,4 +158,18 @@ fn listen() -> mpsc::Receiver<Key> {
         }
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_live_line_never_wraps() {
+        let text = "x".repeat(100);
+        assert_eq!(fitting(&text, Some((80, 24))).len(), 79);
+        assert_eq!(fitting(&text, Some((200, 24))).len(), 100);
+        assert_eq!(fitting(&text, None).len(), 79);
+        assert_eq!(fitting(&text, Some((0, 0))).len(), 79);
+    }
 }
