@@ -1,7 +1,7 @@
 //! A message as one line of JSON: a line of the file upstream, a payload of the MQTT upstream.
 //!
 //! ```json
-//! {"id":"1099511627776","enqueued":"2026-01-02T03:04:05.678901Z","kind":"telemetry",
+//! {"id":"0000010000000000","enqueued":"2026-01-02T03:04:05.678901Z","kind":"telemetry",
 //!  "device":"edge","module":"filter","output":"alerts","origin":{"device":"pump-1"},
 //!  "properties":{"colour":"blue"},"system":{"contentType":"application/json"},"body":{"t":21.5}}
 //! ```
@@ -10,7 +10,7 @@
 //! `null`. The body is in one of three members: `body`, the JSON text as it was sent (line breaks
 //! between its parts become spaces), when the content type says JSON, it is JSON, and it is nested
 //! no deeper than readers can be trusted with; else `bodyText` when it is UTF-8; else `bodyBase64`.
-//! The id is a text because it does not fit the numbers of JavaScript.
+//! The id is the hub's number in the form that `weir explain` takes.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -34,7 +34,7 @@ impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let message = self.0;
         let mut line = serializer.serialize_map(None)?;
-        line.serialize_entry("id", &Shown(message.id().0))?;
+        line.serialize_entry("id", &Shown(message.id()))?;
         line.serialize_entry("enqueued", &Shown(message.enqueued()))?;
         line.serialize_entry("kind", kind(message.kind()))?;
         line.serialize_entry("device", message.device())?;
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(
             serde_json::from_slice::<Value>(&out).unwrap(),
             json!({
-                "id": "1152921504606846976", "enqueued": "1970-01-01T00:00:02Z",
+                "id": "1000000000000000", "enqueued": "1970-01-01T00:00:02Z",
                 "kind": "telemetry", "device": "edge", "module": "filter", "output": "alerts",
                 "origin": {"device": "pump-1"},
                 "properties": {"colour": "dark \"blue\"", "none": null},

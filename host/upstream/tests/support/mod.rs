@@ -213,7 +213,7 @@ impl Seen {
             (body, _, _) => body.to_string().into(),
         };
         Self {
-            id: line["id"].as_str().unwrap().parse().unwrap(),
+            id: u64::from_str_radix(line["id"].as_str().unwrap(), 16).unwrap(),
             device: text(&line["device"]).unwrap(),
             module: text(&line["module"]),
             output: text(&line["output"]),

@@ -245,7 +245,11 @@ impl Layers {
 
     /// A rule that accepted values break.
     fn refuse(&self, broken: rules::Broken) -> Refusal {
-        let path: Vec<String> = broken.key.split('.').map(str::to_owned).collect();
+        let mut path: Vec<String> = broken.key.split('.').map(str::to_owned).collect();
+        // A key that nobody wrote is missing from its table.
+        while path.len() > 1 && self.origin(&path).is_none() {
+            path.pop();
+        }
         let origin = self.origin(&path).unwrap_or_else(|| DEFAULT.to_owned());
         Refusal {
             message: broken.message,

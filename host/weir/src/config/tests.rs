@@ -235,6 +235,8 @@ fn what_the_configuration_leads_to_is_looked_at() {
     assert_eq!(around("upstream = { kind = 'file', path = 'x' }"), "");
     let shown = around("[upstream]\nkind = 'file'\npath = 'x'\nrotate_bytes = 1\n");
     assert!(shown.contains("4 | rotate_bytes = 1"), "{shown}");
+    let shown = around("[upstream]\nkind = 'mqtt'\naddress = 'x'\ntls = true\n");
+    assert!(shown.contains("ca_file: is needed") && shown.contains("1 | [upstream]"), "{shown}");
     let shown = around("[security]\ndevice_ca_files = ['a.pem', 'b.pem']\n");
     assert!(
         shown.contains("a.pem could not be read") && shown.contains("b.pem could not"),
