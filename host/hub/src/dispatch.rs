@@ -115,7 +115,11 @@ impl Dispatcher {
             tokio::select! {
                 biased;
                 () = stop.draining() => break End::Changed,
-                _ = self.seat.changed() => break End::Changed,
+                // The same one again has nothing new for an endpoint that is being served.
+                changed = self.seat.changed() => match changed.is_ok() && self.is_seated(consumer) {
+                    true => {}
+                    false => break End::Changed,
+                },
                 Some((settled, result)) = commits.next() => {
                     if let Err(end) = self.committed(settled, result) {
                         break end;
@@ -142,6 +146,10 @@ impl Dispatcher {
         };
         self.finish(flight, commits, failed).await;
         end
+    }
+
+    fn is_seated(&self, consumer: &Arc<dyn Consumer>) -> bool {
+        self.seat.borrow().as_ref().is_some_and(|seated| Arc::ptr_eq(seated, consumer))
     }
 
     /// Lets a consumer that leaves say what it took, then gives the rest back. After a failure all

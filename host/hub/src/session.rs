@@ -47,7 +47,8 @@ impl Session {
         }
     }
 
-    /// Takes the seat at the module's inputs: from now on `consumer` is given what waits there.
+    /// Takes the seat at the module's inputs: from now on `consumer` is given what waits there. Taking
+    /// it again with the same consumer makes the hub look again at inputs that it had refused.
     /// Does nothing for a device, which has no inputs.
     pub fn take_inputs(&mut self, consumer: Arc<dyn Consumer>) {
         // A module of another device has no queues here, whatever it is called.

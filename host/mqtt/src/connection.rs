@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 use weir_core::limits;
+use weir_core::port::Consumer;
 use weir_hub::tasks::Stop;
 use weir_hub::{Hub, Intake, Publication, Session};
 use weir_mqtt_codec::{Limits, Packet, Suback, decode};
@@ -50,7 +51,7 @@ struct State {
     inbound: Inbound,
     outbound: Outbound,
     parcels: Parcels,
-    inputs: Inputs,
+    inputs: Arc<Inputs>,
     subscriptions: Subscriptions,
     /// Subscriptions are kept on disk.
     persistent: bool,
@@ -75,7 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             inbound: Inbound::new(identity.clone()),
             outbound: Outbound::new(identity, fastrand::u64(..u64::from(u16::MAX))),
             parcels,
-            inputs,
+            inputs: Arc::new(inputs),
             subscriptions,
             persistent,
             has_inputs,
@@ -293,7 +294,7 @@ impl State {
     fn sit(&mut self, session: &mut Session, grown: bool) {
         let wanted = self.has_inputs && self.subscriptions.takes_inputs();
         if wanted && (grown || !self.seated) {
-            session.take_inputs(Arc::new(self.inputs.again()));
+            session.take_inputs(Arc::clone(&self.inputs) as Arc<dyn Consumer>);
         } else if !wanted && self.seated {
             session.leave_inputs();
         }

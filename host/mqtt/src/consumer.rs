@@ -24,14 +24,6 @@ pub(crate) fn inputs() -> (Inputs, Parcels) {
     (Inputs(sender), Parcels(receiver))
 }
 
-impl Inputs {
-    /// Another consumer of the same connection: the hub takes it for a newcomer and looks again what
-    /// it can deliver.
-    pub(crate) fn again(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
 impl Parcels {
     /// The next parcel; none when nobody can send one. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Parcel> {

@@ -75,6 +75,28 @@ async fn what_was_not_acknowledged_comes_again_in_order_with_dup() {
 }
 
 #[tokio::test]
+async fn a_further_subscription_brings_nothing_a_second_time() {
+    let hub = TestHub::start().await;
+    hub.route().await;
+    fill(&hub, 1, 5).await;
+    let mut receiver = client_of(&hub, &module()).await;
+    receiver.subscribe("devices/E/modules/M/inputs/in1/#", Qos::AtLeastOnce).await;
+    let mut waiting = Vec::new();
+    for expected in 1..=5 {
+        waiting.push(receiver.delivery().await);
+        assert_eq!(number(&waiting[expected - 1]), u16::try_from(expected).unwrap());
+    }
+    receiver.subscribe("devices/E/modules/M/inputs/in2/#", Qos::AtLeastOnce).await;
+    // Longer than a consumer that leaves has for its last word.
+    assert_eq!(receiver.within(Duration::from_millis(1_500)).await, None);
+    for delivery in &waiting {
+        receiver.acknowledge(delivery).await;
+    }
+    fill(&hub, 6, 6).await;
+    assert_eq!(number(&receiver.delivery().await), 6);
+}
+
+#[tokio::test]
 async fn a_hundred_are_under_way_at_most() {
     let hub = TestHub::start().await;
     hub.route().await;
