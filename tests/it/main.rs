@@ -8,6 +8,8 @@
 mod crash;
 mod full_disk;
 mod guests;
+#[path = "../../host/upstream/tests/support/loopback.rs"]
+mod loopback;
 #[expect(dead_code, reason = "the upstream's own tests use more of it")]
 #[path = "../../host/upstream/tests/support/mosquitto.rs"]
 mod mosquitto;

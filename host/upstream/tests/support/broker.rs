@@ -52,7 +52,7 @@ pub(crate) struct Broker {
 impl Broker {
     pub(crate) fn start() -> Self {
         let mut broker = Self {
-            address: ([127, 0, 0, 1], 0).into(),
+            address: super::loopback::own(),
             behaviour: Arc::default(),
             records: Arc::default(),
             arrived: Arc::default(),

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of it")]
 
 pub(crate) mod broker;
+pub(crate) mod loopback;
 pub(crate) mod mosquitto;
 pub(crate) mod proxy;
 

@@ -45,11 +45,12 @@ impl Mosquitto {
     pub(crate) fn start(settings: &str) -> Option<Self> {
         let program = program()?;
         let folder = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = TcpListener::bind(super::loopback::own()).unwrap().local_addr().unwrap();
         let text = format!(
-            "listener {} 127.0.0.1\nuser root\npersistence true\npersistence_location {}/\n\
+            "listener {} {}\nuser root\npersistence true\npersistence_location {}/\n\
              max_queued_messages 0\nallow_anonymous true\n{settings}\n",
             address.port(),
+            address.ip(),
             folder.path().display()
         );
         std::fs::write(folder.path().join("mosquitto.conf"), text).unwrap();
