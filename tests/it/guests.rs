@@ -1,7 +1,7 @@
 //! The guests that keep something: windows that are held, state that is counted. What they say must be
 //! the same with kills of the whole hub in between as without.
 
-use crate::support::{Client, EDGE, Hub, PATIENCE, wait_for};
+use crate::support::{Client, EDGE, Hub, PATIENCE, wait_at_most, wait_for};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -78,9 +78,13 @@ fn windows_that_were_open_at_a_kill_close_with_every_message_once() {
         hub.kill_and_restart();
         // What is held stays in the queue until its window's result is on disk.
         let open = upto % 10;
-        wait_for("only the open window is held", || {
-            (hub.waiting("edge/guest/in") == open).then_some(())
+        let mut held = 0;
+        let closed = wait_at_most(|| {
+            held = hub.waiting("edge/guest/in");
+            (held == open).then_some(())
         });
+        let (_, module) = hub.rest("GET", "/modules/guest", None);
+        assert!(closed.is_some(), "after {upto}: {held} and not {open} are held: {module}");
     }
     let mut receiver = hub.client(EDGE, Some("receiver"));
     receiver.subscribe_inputs();

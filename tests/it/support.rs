@@ -34,15 +34,20 @@ fn pause() {
 }
 
 /// Waits until `condition` gives a value.
-pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    wait_at_most(condition).unwrap_or_else(|| panic!("did not happen in time: {what}"))
+}
+
+/// Waits until `condition` gives a value; none when it does not in time.
+pub(crate) fn wait_at_most<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let end = now() + PATIENCE;
-    loop {
+    while now() < end {
         if let Some(value) = condition() {
-            return value;
+            return Some(value);
         }
-        assert!(now() < end, "did not happen in time: {what}");
         pause();
     }
+    None
 }
 
 /// A running hub.

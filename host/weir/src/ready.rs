@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -52,7 +53,8 @@ impl ReadyFile {
         data_dir.join("run").join("ready.json")
     }
 
-    /// Writes it whole or not at all.
+    /// Writes it whole or not at all; on a full disk over the one that a killed hub has left, so that
+    /// a hub starts there too and can say why it takes no messages.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -63,10 +65,25 @@ impl ReadyFile {
         let ready = Ready { pid: std::process::id(), listen: *listening, api_tls };
         let text = serde_json::to_vec(&ready).context("ready.json could not be made")?;
         let part = folder.join("ready.json.part");
-        std::fs::write(&part, text).context("ready.json could not be written")?;
-        std::fs::rename(&part, &path).context("ready.json could not be put in place")?;
+        match std::fs::write(&part, &text) {
+            Ok(()) => {
+                std::fs::rename(&part, &path).context("ready.json could not be put in place")?;
+            }
+            Err(cause) if cause.kind() == ErrorKind::StorageFull => {
+                drop(std::fs::remove_file(&part));
+                overwrite(&path, &text).context("ready.json could not be written")?;
+            }
+            Err(cause) => return Err(cause).context("ready.json could not be written"),
+        }
         Ok(Self(path))
     }
+}
+
+/// Takes no new room on the disk, where the file is there.
+fn overwrite(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::File::options().write(true).open(path)?;
+    file.write_all(text)?;
+    file.set_len(text.len() as u64)
 }
 
 impl Drop for ReadyFile {
@@ -74,5 +91,20 @@ impl Drop for ReadyFile {
         if let Err(cause) = std::fs::remove_file(&self.0) {
             tracing::warn!(error = %cause, "ready.json could not be removed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_hub_left_is_written_over_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ready.json");
+        assert_eq!(overwrite(&path, b"{}").unwrap_err().kind(), ErrorKind::NotFound);
+        std::fs::write(&path, r#"{"pid": 123456}"#).unwrap();
+        overwrite(&path, br#"{"pid": 7}"#).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), r#"{"pid": 7}"#);
     }
 }
