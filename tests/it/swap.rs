@@ -122,8 +122,19 @@ fn kills_amid_swaps_leave_one_version_and_lose_and_double_nothing() {
         numbers.push(body["n"].as_u64().unwrap());
     }
     assert!(numbers.is_sorted_by(|before, after| before < after), "doubled or out of order");
-    let lost = acknowledged.iter().find(|number| numbers.binary_search(number).is_err());
-    assert_eq!(lost, None, "acknowledged and lost, of {}", acknowledged.len());
+    let lost: Vec<&u64> =
+        acknowledged.iter().filter(|number| numbers.binary_search(number).is_err()).collect();
+    let waiting = hub.rest("GET", "/queues", None).1;
+    let letters = hub.rest("GET", "/dead-letters", None).1;
+    assert!(
+        lost.is_empty(),
+        "{} of {} acknowledged are lost: {:?}; {} came, the last is {:?}; {letters}; {waiting}",
+        lost.len(),
+        acknowledged.len(),
+        &lost[..lost.len().min(20)],
+        numbers.len(),
+        numbers.last()
+    );
 }
 
 #[test]

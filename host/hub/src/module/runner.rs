@@ -112,6 +112,10 @@ impl Runner {
 
     /// Runs until asked to stop; the inputs' queues stay.
     pub(crate) async fn run(mut self, stop: Stop) {
+        tokio::select! {
+            () = self.hub.routed() => {}
+            () = stop.draining() => return,
+        }
         self.open_inputs().await;
         while !self.stopped {
             if self.instance.is_none() && !self.start(&stop).await {

@@ -120,6 +120,20 @@ async fn a_module_whose_output_has_no_room_waits_loses_nothing_and_counts_no_att
 }
 
 #[tokio::test]
+async fn what_waits_for_a_module_at_a_start_finds_the_routes_in_force() {
+    let hub = TestHub::start().await;
+    hub.limit(SINK, Some(1));
+    let sent = numbered(200, &[]);
+    hub.send("a", &texts(&sent)).await;
+    hub.install(json!({ "batch": { "messages": 16 } }), each(|_| Ok(PASS))).await;
+    let paused =
+        || async { matches!(hub.module().await.state, State::Paused { .. }).then_some(()) };
+    wait_for("pause", paused).await;
+    let hub = hub.restart().await;
+    assert_eq!(hub.sunk(200).await, sent);
+}
+
+#[tokio::test]
 async fn a_module_without_room_for_its_output_can_be_exchanged() {
     let hub = TestHub::start().await;
     hub.limit(SINK, Some(1));

@@ -134,7 +134,7 @@ impl TestHub {
     }
 
     pub(crate) async fn with_clock(clock: Clock) -> Self {
-        let hub = Self::open(tempfile::tempdir().unwrap(), clock).await;
+        let hub = Self::open(tempfile::tempdir().unwrap(), clock, Arc::default()).await;
         hub.route(
             "in",
             "FROM /messages/* WHERE NOT IS_DEFINED($connectionModuleId) \
@@ -149,7 +149,7 @@ impl TestHub {
         hub
     }
 
-    async fn open(folder: TempDir, clock: Clock) -> Self {
+    async fn open(folder: TempDir, clock: Clock, runtime: Arc<Closures>) -> Self {
         let options = Options {
             dir: folder.path().to_owned(),
             durability: Durability::Power,
@@ -169,7 +169,6 @@ impl TestHub {
         };
         let storage = TaskGroup::default();
         storage.spawn(TaskKind::Essential, "writer", |_| async { writer.run().await.unwrap() });
-        let runtime = Arc::new(Closures::default());
         let modules: Arc<dyn ModuleRuntime> = Arc::clone(&runtime) as _;
         let parts = Parts { store, report, start, runtime: modules, upstream: None };
         let hub = Hub::start(config, clock.clone(), parts, TaskGroup::default()).await.unwrap();
@@ -179,8 +178,8 @@ impl TestHub {
 
     /// Stops it and starts it again on the same store.
     pub(crate) async fn restart(self) -> Self {
-        let (clock, folder) = (self.clock.clone(), self.stop().await);
-        Self::open(folder, clock).await
+        let (clock, runtime) = (self.clock.clone(), Arc::clone(&self.runtime));
+        Self::open(self.stop().await, clock, runtime).await
     }
 
     pub(crate) async fn route(&self, name: &str, text: &str) {
