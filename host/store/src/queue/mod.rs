@@ -80,6 +80,7 @@ pub(crate) struct Index {
     pub(crate) expired: BTreeMap<RouteNumber, u64>,
     pub(crate) dropped: u64,
     pub(crate) damaged: u64,
+    pub(crate) dead_letters_dropped: u64,
     /// For the writer to take note of.
     pub(crate) gone: Vec<Gone>,
     /// Counts readers, so that an entry is known to belong to one that has left.
@@ -110,6 +111,7 @@ impl Default for Index {
             expired: BTreeMap::new(),
             dropped: 0,
             damaged: 0,
+            dead_letters_dropped: 0,
             gone: Vec::new(),
             readers: 0,
             has_reader: false,

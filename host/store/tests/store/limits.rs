@@ -135,6 +135,7 @@ async fn dead_letters_take_a_quarter_of_the_store_and_the_oldest_go_first() {
     let letters = rig.store.dead_letters(None, 100, None).await.unwrap();
     let ids: Vec<u64> = letters.iter().map(|letter| letter.record.message.id().0).collect();
     assert_eq!(ids, [51, 52, 53, 54, 55, 56, 57, 58, 59]);
+    assert_eq!((rig.usage(a).dead_letters_dropped, rig.usage(a).dropped), (51, 0));
 }
 
 #[tokio::test]
