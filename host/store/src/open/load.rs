@@ -84,8 +84,9 @@ pub(super) fn owed(row: &SqliteRow, seed: Seed) -> Option<OwedRow> {
     let attempt = u32::try_from(attempt).ok()?;
     let flags = state_code::HOLDS_SENDER | state_code::HANDED_OUT;
     let (state, attempt) = match code & !flags {
-        state_code::DUE => (State::Due, attempt),
-        state_code::HELD | state_code::IN_FLIGHT => (State::Due, attempt.saturating_add(1)),
+        // Nothing failed while it was held.
+        state_code::DUE | state_code::HELD => (State::Due, attempt),
+        state_code::IN_FLIGHT => (State::Due, attempt.saturating_add(1)),
         state_code::RETRY => (State::Retry(Timestamp::from_micros(not_before)), attempt),
         _ => return None,
     };

@@ -218,7 +218,33 @@ async fn held_entries_stay_until_released_or_redelivered() {
     reader.redeliver_held();
     let again = next(&reader, 9).await;
     assert_eq!(ids(&again), [1, 3]);
-    assert_eq!(again[0].attempt, 2);
+    assert!(again.iter().all(|entry| entry.redelivered));
+}
+
+#[tokio::test]
+async fn being_held_over_many_restarts_uses_no_attempts() {
+    let mut rig = Rig::new().await;
+    let a = rig.endpoint("a").await;
+    rig.send(a, 1..2).await;
+    for round in 0..6 {
+        let reader = rig.store.reader(a).unwrap();
+        let got = next(&reader, 9).await;
+        assert_eq!((got[0].attempt, got[0].redelivered), (1, round > 0));
+        rig.settle(a, &got, Disposition::Hold).await;
+        // The module starts anew, then the hub.
+        reader.redeliver_held();
+        let got = next(&reader, 9).await;
+        assert_eq!((got[0].attempt, got[0].redelivered), (1, true));
+        rig.settle(a, &got, Disposition::Hold).await;
+        drop(reader);
+        rig = if round % 2 == 0 { rig.reopen().await } else { rig.crash().await };
+    }
+    let reader = rig.store.reader(a).unwrap();
+    let now = rig.clock.now();
+    let got = next(&reader, 9).await;
+    rig.settle(a, &got, retry(now, false)).await;
+    let again = next(&reader, 9).await;
+    assert_eq!((again[0].attempt, again[0].redelivered), (2, true));
 }
 
 #[tokio::test]

@@ -346,7 +346,6 @@ impl Run {
         for item in &mut self.model.queues[queue] {
             if item.state == State::Held {
                 item.state = State::Again(Timestamp::from_secs(0));
-                item.attempt = item.attempt.map(|attempt| attempt + 1);
             }
         }
     }
