@@ -113,8 +113,13 @@ pub(super) const OWED: &str = "SELECT endpoint, sequence, priority, route, expir
 pub(super) const ENDPOINTS: &str = "SELECT id, name FROM endpoint";
 pub(super) const ROUTES: &str = "SELECT id, name FROM route_name";
 
-/// Reads everything.
-pub(super) async fn load(connection: &mut SqliteConnection, seed: Seed) -> Result<Loaded, Fault> {
+/// Reads everything. After a stop that was not `clean`, what may have been handed out counts as
+/// handed out: a client that gets a message again must be told so [MQTT-3.3.1-1].
+pub(super) async fn load(
+    connection: &mut SqliteConnection,
+    seed: Seed,
+    clean: bool,
+) -> Result<Loaded, Fault> {
     let queues: BTreeMap<EndpointId, Arc<Queue>> = names(connection, ENDPOINTS)
         .await?
         .into_iter()
@@ -129,8 +134,9 @@ pub(super) async fn load(connection: &mut SqliteConnection, seed: Seed) -> Resul
     }
     let mut owed_sequences = Vec::new();
     for row in connection.fetch_all(OWED).await? {
-        let (endpoint, sequence, owed) =
+        let (endpoint, sequence, mut owed) =
             owed(&row, seed).ok_or_else(|| damaged("an owed entry is damaged"))?;
+        owed.handed_out |= !clean;
         let queue = queues.get(&endpoint).ok_or_else(|| damaged("a queue has no name"))?;
         let mut index = queue.lock();
         index.lane(owed.priority);
@@ -139,6 +145,9 @@ pub(super) async fn load(connection: &mut SqliteConnection, seed: Seed) -> Resul
     }
     owed_sequences.sort_unstable();
     let segments = load_segments(connection, seed, &queues, &owed_sequences).await?;
+    if !clean {
+        queues.values().for_each(|queue| queue.lock().suspect_front());
+    }
     let entries = queues.values().map(|queue| queue.lock().messages).sum();
     let routes = routes.into_iter().map(|(id, name)| (RouteNumber(id), name)).collect();
     Ok(Loaded { queues, routes, segments, entries })

@@ -222,6 +222,48 @@ async fn held_entries_stay_until_released_or_redelivered() {
 }
 
 #[tokio::test]
+async fn what_was_handed_out_before_an_orderly_stop_is_known_afterwards() {
+    let rig = Rig::new().await;
+    let a = rig.endpoint("a").await;
+    rig.send(a, 0..10).await;
+    let reader = rig.store.reader(a).unwrap();
+    let got = next(&reader, 4).await;
+    rig.settle(a, &got[2..3], Disposition::Done).await;
+    // The reader may outlive the store.
+    let rig = rig.reopen().await;
+    drop(reader);
+    let reader = rig.store.reader(a).unwrap();
+    let got = next(&reader, 9).await;
+    assert_eq!(ids(&got), [0, 1, 3, 4, 5, 6, 7, 8, 9]);
+    let seen: Vec<bool> = got.iter().map(|entry| entry.redelivered).collect();
+    assert_eq!(seen, [true, true, true, false, false, false, false, false, false]);
+    assert!(got.iter().all(|entry| entry.attempt == 1));
+    rig.settle(a, &got, Disposition::Done).await;
+    drop(reader);
+    assert_eq!(rig.reopen().await.messages(a), 0);
+}
+
+#[tokio::test]
+async fn what_may_have_been_handed_out_before_a_crash_is_said_to_be_delivered_again() {
+    let rig = Rig::new().await;
+    let a = rig.endpoint("a").await;
+    rig.send(a, 0..2_000).await;
+    let reader = rig.store.reader(a).unwrap();
+    assert_eq!(next(&reader, 4).await.len(), 4);
+    drop(reader);
+    let rig = rig.crash().await;
+    let reader = rig.store.reader(a).unwrap();
+    let got = next(&reader, 2_000).await;
+    let seen = got.iter().take_while(|entry| entry.redelivered).count();
+    assert_eq!(seen, limits::HANDED_OUT);
+    assert!(got[seen..].iter().all(|entry| !entry.redelivered));
+    // What comes later is new.
+    rig.settle(a, &got, Disposition::Done).await;
+    rig.send(a, 2_000..2_001).await;
+    assert!(!next(&reader, 9).await[0].redelivered);
+}
+
+#[tokio::test]
 async fn being_held_over_many_restarts_uses_no_attempts() {
     let mut rig = Rig::new().await;
     let a = rig.endpoint("a").await;

@@ -25,8 +25,10 @@ pub(super) struct Item {
     pub(super) expires: Timestamp,
     pub(super) cost: u64,
     pub(super) state: State,
-    /// Unknown after a restart.
+    /// Unknown after a crash.
     pub(super) attempt: Option<u32>,
+    /// It has been handed out; unknown after a crash.
+    pub(super) seen: Option<bool>,
     pub(super) holds_sender: bool,
 }
 

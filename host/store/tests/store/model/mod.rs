@@ -43,6 +43,8 @@ struct Run {
     readers: Vec<Option<Reader>>,
     random: fastrand::Rng,
     next_id: u64,
+    /// What has a smaller id has lived through a crash.
+    crashed_at: u64,
 }
 
 impl Run {
@@ -63,6 +65,7 @@ impl Run {
             readers: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
             next_id: 1,
+            crashed_at: 0,
         };
         run.attach(rig);
         run
@@ -178,6 +181,7 @@ impl Run {
                     cost,
                     state: State::Waiting,
                     attempt: Some(1),
+                    seen: Some(false),
                     holds_sender: false,
                 });
             }
@@ -245,8 +249,12 @@ impl Run {
         if let Some(attempt) = expected.attempt {
             assert_eq!(entry.attempt, attempt, "of {}", expected.id);
         }
+        if let Some(seen) = expected.seen {
+            assert_eq!(entry.redelivered, seen, "of {}", expected.id);
+        }
         let item = self.item(queue, entry.sequence.0);
         item.state = State::InFlight;
+        item.seen = Some(true);
         item.attempt = Some(entry.attempt);
     }
 
@@ -391,8 +399,36 @@ impl Run {
     async fn reopen(&mut self, orderly: bool) {
         self.readers.clear();
         let rig = self.rig.take().unwrap();
-        let rig = if orderly { rig.reopen().await } else { rig.crash().await };
+        let rig = match orderly {
+            true => rig.reopen().await,
+            false => rig.crash().await,
+        };
+        match orderly {
+            false => self.forget_deliveries(),
+            // Of what is left from before a crash it is still not known whether it was seen.
+            true if self.all().any(|item| item.id < self.crashed_at) => self.forget_seen(),
+            true => {}
+        }
         self.opened_again(rig).await;
+    }
+
+    /// How far the deliveries had come is not known after a crash; but what was seen is told.
+    fn forget_deliveries(&mut self) {
+        self.crashed_at = self.next_id;
+        for item in self.model.queues.iter_mut().flatten() {
+            item.attempt = None;
+        }
+        self.forget_seen();
+    }
+
+    fn forget_seen(&mut self) {
+        for item in self.model.queues.iter_mut().flatten() {
+            item.seen = item.seen.filter(|seen| *seen);
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Item> {
+        self.model.queues.iter().flatten()
     }
 
     async fn opened_again(&mut self, rig: Rig) {
@@ -401,7 +437,6 @@ impl Run {
             if matches!(item.state, State::InFlight | State::Held) {
                 item.state = State::Again(Timestamp::from_secs(0));
             }
-            item.attempt = None;
         }
         self.attach(rig);
         // What was given back when the readers left may have expired meanwhile.

@@ -212,6 +212,7 @@ impl Run {
             // It ends before the disk is well again.
             let rig = self.crash().await;
             rig.mend_commits().await;
+            self.forget_deliveries();
             self.opened_again(rig).await;
         } else {
             self.rig().mend_commits().await;
@@ -252,6 +253,7 @@ impl Run {
             self.model_append(&step.batch, base(at), Room::Given);
             self.model.set(&step.state);
         }
+        self.forget_deliveries();
         self.opened_again(rig).await;
         self.read_numbers().await;
         self.adopt_drops().await;
