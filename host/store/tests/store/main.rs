@@ -10,3 +10,4 @@ mod limits;
 mod model;
 mod opening;
 mod queue;
+mod redelivery;
