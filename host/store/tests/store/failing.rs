@@ -133,3 +133,28 @@ async fn work_goes_on_where_the_commits_failed_when_the_disk_is_well_again() {
         assert_done(&rig.crash().await, 6).await;
     }
 }
+
+#[tokio::test]
+async fn work_behind_a_failed_commit_is_refused_on_a_disk_that_is_well_again() {
+    let rig = Rig::new().await;
+    let (input, output) = (rig.endpoint("in").await, rig.endpoint("out").await);
+    rig.send(input, 0..AHEAD).await;
+    let reader = rig.store.reader(input).unwrap();
+    let sequences = sequences(&next(&reader, usize::MAX).await);
+    let chain = rig.store.chain();
+    let commit = async |at: u8| {
+        let slot = rig.store.slot().await.unwrap();
+        let change = work(input, sequences[usize::from(at)], output, u64::from(at));
+        slot.commit(change, &chain).await
+    };
+    rig.break_commits().await;
+    assert!(matches!(commit(0).await, Err(CommitError::Unavailable { .. })));
+    rig.mend_commits().await;
+    rig.store.tidy().await.unwrap();
+    assert!(rig.store.health().writable);
+    // The module has not heard yet that its first batch is undone.
+    assert!(matches!(commit(1).await, Err(CommitError::Broken { .. })));
+    assert!(matches!(commit(2).await, Err(CommitError::Broken { .. })));
+    drop(reader);
+    assert_done(&rig.crash().await, 0).await;
+}
