@@ -91,6 +91,9 @@ pub const BATCH_MESSAGES: usize = 64;
 pub const BATCH_BYTES: usize = MIB;
 /// Batches a consumer may be ahead of the last commit.
 pub const BATCHES_AHEAD: usize = 16;
+/// Messages of a queue that a consumer may have, with the batch that is handed to it: more than a
+/// client's window. So many may have been seen when the hub was killed.
+pub const HANDED_OUT: usize = BATCH_MESSAGES * (BATCHES_AHEAD + 1);
 /// How long a consumer that leaves may take to say what it took.
 pub const FAREWELL: Duration = Duration::from_secs(1);
 /// Messages handed to the upstream at once.

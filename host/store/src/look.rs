@@ -35,6 +35,7 @@ impl Store {
                 expired: index.expired.iter().map(|(route, count)| (*route, *count)).collect(),
                 dropped: index.dropped,
                 damaged: index.damaged,
+                dead_letters_dropped: index.dead_letters_dropped,
                 limit: index.limit,
             };
             (usage, index.oldest())

@@ -99,7 +99,10 @@ pub struct Entry {
     pub sequence: Sequence,
     /// The priority of its lane.
     pub priority: u32,
-    /// 1 on first delivery.
+    /// 1 on first delivery, and one more after each that counted: it ended in
+    /// [`Disposition::Retry`], was put back as counted, or was under way when the hub was killed.
+    /// Having been held does not count: nothing failed. Whether this is the first is said by
+    /// `redelivered`.
     pub attempt: u32,
     /// When it expires.
     pub expires: Timestamp,
@@ -124,7 +127,8 @@ pub enum Disposition {
         hold_sender: bool,
     },
     /// It stays, undelivered, until a later change settles it or
-    /// [`crate::Reader::redeliver_held`] gives it out again. It expires meanwhile.
+    /// [`crate::Reader::redeliver_held`] or a restart gives it out again, without counting an
+    /// attempt. It expires meanwhile.
     Hold,
     /// It leaves the queue and a copy goes to the dead letters.
     Dead {

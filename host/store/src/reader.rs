@@ -207,6 +207,7 @@ impl Reader {
     }
 
     /// Held entries are handed out again, first and in order (the module that held them restarts).
+    /// No attempt is counted: a message may be held over any number of restarts.
     pub fn redeliver_held(&self) {
         self.queue.lock().redeliver_held();
         self.queue.wake.notify_one();

@@ -63,6 +63,9 @@ pub struct QueueUsage {
     pub dropped: u64,
     /// Entries lost since the start because the file is damaged.
     pub damaged: u64,
+    /// Dead letters of the queue that left since the start because all of them together were too many
+    /// or too large.
+    pub dead_letters_dropped: u64,
     /// Its limit.
     pub limit: QueueLimit,
 }

@@ -2,8 +2,8 @@
 //!
 //! `weir.db` with its log (`-wal`) and the log's index (`-shm`); `weir.lock`, held while the store is
 //! open; `weir.note`, the few facts that the database must not contradict: its own number, how often
-//! it was opened and its schema, so that a file that was exchanged, emptied or set back is noticed;
-//! `reserve`; `quarantine/<time>/` with damaged files.
+//! it was opened and its schema, so that a file that was exchanged, emptied or set back is noticed, and
+//! whether it was closed in order; `reserve`; `quarantine/<time>/` with damaged files.
 
 use crate::Error;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -18,6 +18,8 @@ pub(super) struct Note {
     pub(super) seed: u32,
     pub(super) starts: u32,
     pub(super) schema: u32,
+    /// Everything that a consumer had seen was written down when the store was closed.
+    pub(super) clean: bool,
 }
 
 /// The directory, locked.
@@ -87,13 +89,23 @@ impl Files {
         let seed = words.next()?.parse().ok()?;
         let starts = words.next()?.parse().ok()?;
         let schema = words.next()?.parse().ok()?;
-        Some(Note { seed, starts, schema })
+        let clean = words.next() == Some("clean");
+        Some(Note { seed, starts, schema, clean })
+    }
+
+    /// Adds to the note that the store was closed in order.
+    pub(crate) fn note_clean(&self) -> io::Result<()> {
+        match self.note() {
+            Some(note) => self.write_note(Note { clean: true, ..note }),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn write_note(&self, note: Note) -> io::Result<()> {
         let new = self.dir.join("weir.note.new");
         let mut file = private_file(&new)?;
-        writeln!(file, "{} {} {}", note.seed, note.starts, note.schema)?;
+        let end = if note.clean { " clean" } else { "" };
+        writeln!(file, "{} {} {}{end}", note.seed, note.starts, note.schema)?;
         file.sync_all()?;
         fs::rename(new, self.dir.join("weir.note"))?;
         self.sync()

@@ -84,8 +84,9 @@ pub(super) fn owed(row: &SqliteRow, seed: Seed) -> Option<OwedRow> {
     let attempt = u32::try_from(attempt).ok()?;
     let flags = state_code::HOLDS_SENDER | state_code::HANDED_OUT;
     let (state, attempt) = match code & !flags {
-        state_code::DUE => (State::Due, attempt),
-        state_code::HELD | state_code::IN_FLIGHT => (State::Due, attempt.saturating_add(1)),
+        // Nothing failed while it was held.
+        state_code::DUE | state_code::HELD => (State::Due, attempt),
+        state_code::IN_FLIGHT => (State::Due, attempt.saturating_add(1)),
         state_code::RETRY => (State::Retry(Timestamp::from_micros(not_before)), attempt),
         _ => return None,
     };
@@ -112,8 +113,13 @@ pub(super) const OWED: &str = "SELECT endpoint, sequence, priority, route, expir
 pub(super) const ENDPOINTS: &str = "SELECT id, name FROM endpoint";
 pub(super) const ROUTES: &str = "SELECT id, name FROM route_name";
 
-/// Reads everything.
-pub(super) async fn load(connection: &mut SqliteConnection, seed: Seed) -> Result<Loaded, Fault> {
+/// Reads everything. After a stop that was not `clean`, what may have been handed out counts as
+/// handed out: a client that gets a message again must be told so [MQTT-3.3.1-1].
+pub(super) async fn load(
+    connection: &mut SqliteConnection,
+    seed: Seed,
+    clean: bool,
+) -> Result<Loaded, Fault> {
     let queues: BTreeMap<EndpointId, Arc<Queue>> = names(connection, ENDPOINTS)
         .await?
         .into_iter()
@@ -128,8 +134,9 @@ pub(super) async fn load(connection: &mut SqliteConnection, seed: Seed) -> Resul
     }
     let mut owed_sequences = Vec::new();
     for row in connection.fetch_all(OWED).await? {
-        let (endpoint, sequence, owed) =
+        let (endpoint, sequence, mut owed) =
             owed(&row, seed).ok_or_else(|| damaged("an owed entry is damaged"))?;
+        owed.handed_out |= !clean;
         let queue = queues.get(&endpoint).ok_or_else(|| damaged("a queue has no name"))?;
         let mut index = queue.lock();
         index.lane(owed.priority);
@@ -138,6 +145,9 @@ pub(super) async fn load(connection: &mut SqliteConnection, seed: Seed) -> Resul
     }
     owed_sequences.sort_unstable();
     let segments = load_segments(connection, seed, &queues, &owed_sequences).await?;
+    if !clean {
+        queues.values().for_each(|queue| queue.lock().suspect_front());
+    }
     let entries = queues.values().map(|queue| queue.lock().messages).sum();
     let routes = routes.into_iter().map(|(id, name)| (RouteNumber(id), name)).collect();
     Ok(Loaded { queues, routes, segments, entries })

@@ -164,6 +164,7 @@ async fn believe_open(
     schema: u32,
 ) -> Result<(Seed, u32, Loaded, bool), Fault> {
     let (seed, starts) = identity(connection).await?;
+    let clean = note.is_some_and(|note| note.clean && note.starts == starts);
     if note.is_some_and(|note| note.seed != seed.0) {
         return Err(Fault::Exchanged("the file belongs to another store"));
     }
@@ -171,7 +172,7 @@ async fn believe_open(
         return Err(Fault::Exchanged("the file is an older one"));
     }
     let checked_whole = check::check(connection, seed, &options.clock).await?;
-    let loaded = load::load(connection, seed).await?;
+    let loaded = load::load(connection, seed, clean).await?;
     schema::migrate(connection, schema).await?;
     Ok((seed, starts, loaded, checked_whole))
 }
@@ -268,7 +269,7 @@ async fn finish(
     if let Err(cause) = counted {
         return Err(Error::database("count the start")(cause));
     }
-    let note = Note { seed: seed.0, starts: start, schema: schema::newest() };
+    let note = Note { seed: seed.0, starts: start, schema: schema::newest(), clean: false };
     files.write_note(note).map_err(Error::directory("write the note"))?;
     let readers = Readers::open(&files.database()).await?;
     let partition = files.partition_bytes()?;

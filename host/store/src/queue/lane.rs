@@ -28,12 +28,14 @@ pub(crate) struct Lane {
     pub(crate) last: u64,
     /// Most entries in the window.
     pub(crate) room: usize,
+    /// Up to this sequence, entries may have been handed out before the hub was killed.
+    pub(crate) suspect: u64,
 }
 
 impl Lane {
     pub(super) fn new(room: usize) -> Self {
         let window = VecDeque::new();
-        Self { cursor: 0, window, unloaded: 0, load_from: 0, last: 0, room }
+        Self { cursor: 0, window, unloaded: 0, load_from: 0, last: 0, room, suspect: 0 }
     }
 
     /// Sets the most entries in the window; what is over is on disk only.
@@ -63,6 +65,13 @@ impl Lane {
         }
         self.unloaded += 1;
         self.last = self.last.max(sequence);
+    }
+
+    /// True when something that waits may have been handed out before the hub was killed.
+    pub(crate) fn has_suspects(&self) -> bool {
+        let on_disk = (self.unloaded > 0).then_some(self.load_from);
+        let next = self.window.front().map(|front| front.sequence).or(on_disk);
+        next.is_some_and(|next| next <= self.suspect)
     }
 
     /// Place of an entry in the window.

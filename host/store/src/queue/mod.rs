@@ -80,6 +80,7 @@ pub(crate) struct Index {
     pub(crate) expired: BTreeMap<RouteNumber, u64>,
     pub(crate) dropped: u64,
     pub(crate) damaged: u64,
+    pub(crate) dead_letters_dropped: u64,
     /// For the writer to take note of.
     pub(crate) gone: Vec<Gone>,
     /// Counts readers, so that an entry is known to belong to one that has left.
@@ -110,6 +111,7 @@ impl Default for Index {
             expired: BTreeMap::new(),
             dropped: 0,
             damaged: 0,
+            dead_letters_dropped: 0,
             gone: Vec::new(),
             readers: 0,
             has_reader: false,
@@ -283,11 +285,13 @@ impl Index {
         let lane = self.lanes.get_mut(&priority)?;
         let at = lane.find(candidate.sequence)?;
         let waiting = lane.window.remove(at).expect("it was found there");
+        let seen_before = candidate.sequence <= lane.suspect;
         let mut owed = Owed::first_delivery(&waiting, priority, sender, self.readers);
+        owed.seen_before = seen_before;
         let expired = waiting.expires <= now;
         if expired || self.is_blocked(sender, candidate.sequence) {
             owed.state = State::Due;
-            owed.handed_out = false;
+            owed.handed_out = seen_before;
         }
         self.enter(candidate.sequence, owed);
         if expired {
@@ -354,6 +358,14 @@ impl Index {
         self.window = entries;
         for lane in self.lanes.values_mut() {
             lane.set_room(entries);
+        }
+    }
+
+    /// The first entries of each lane may have been handed out by a hub that was killed.
+    pub(crate) fn suspect_front(&mut self) {
+        for lane in self.lanes.values_mut() {
+            let last = lane.window.iter().take(limits::HANDED_OUT).next_back();
+            lane.suspect = last.map_or(0, |waiting| waiting.sequence);
         }
     }
 

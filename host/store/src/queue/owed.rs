@@ -172,10 +172,7 @@ impl Index {
     /// Makes held entries due again.
     pub(crate) fn redeliver_held(&mut self) {
         for sequence in self.all_in(|state| matches!(state, State::Held)) {
-            self.change(sequence, |owed| {
-                owed.state = State::Due;
-                owed.attempt += 1;
-            });
+            self.change(sequence, |owed| owed.state = State::Due);
         }
     }
 

@@ -5,6 +5,7 @@ use super::group::{Group, Part};
 use super::script::{self, Script, Values};
 use crate::Error;
 use crate::message::{Appended, CommitError, Committed, Refused, Why};
+use crate::queue::lane::Lane;
 use crate::queue::owed::{Owed, State};
 use crate::segment::Seed;
 use std::sync::Arc;
@@ -166,6 +167,28 @@ impl Writer {
         script.list(&script::DELETE_DEAD_LETTERS, &group.replayed, |values, id| {
             values.add(id.0.cast_signed());
         });
+    }
+
+    /// At the end, when nothing more is handed out: whatever a consumer has seen gets a row that says
+    /// so. Its delivery did not fail and counts for nothing. False when not all of it is known or it
+    /// cannot be written.
+    pub(super) async fn write_handed_out(&mut self) -> bool {
+        if self.outage.is_some() {
+            return false;
+        }
+        let seed = self.shared.seed;
+        let mut script = Script::new();
+        let mut all_known = true;
+        for queue in self.shared.queues().values() {
+            let index = queue.lock();
+            all_known &= !index.lanes.values().any(Lane::has_suspects);
+            let owed = index.owed_before(u64::MAX).map(|(sequence, owed)| {
+                let state = if owed.state == State::InFlight { State::Due } else { owed.state };
+                owed_numbers(queue.id.0, sequence, &Owed { state, ..*owed })
+            });
+            script.list(&script::PUT_OWED, owed, |values, row| add_row(values, &row, seed));
+        }
+        self.database.run(script).await.is_ok() && all_known
     }
 
     pub(super) fn group_committed(&mut self, mut group: Group) {

@@ -6,7 +6,7 @@ use crate::message::{
 };
 use crate::queue::lane::Waiting;
 use crate::queue::owed::Owed;
-use crate::queue::{Gone, Queue};
+use crate::queue::{Gone, Queue, cost};
 use crate::segment::body::Encoded;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub(super) struct Part {
     /// Places in `settled` of those that stay owed, by sequence: a later change of the group may settle
     /// them again.
     pub(super) stay: BTreeMap<u64, usize>,
+    /// Their bytes, which the queue's index does not count until the commit.
+    pub(super) stay_bytes: u64,
     pub(super) dropped: Vec<Dropped>,
     pub(super) gone: Vec<Gone>,
     /// Where the cursors are to be, by priority.
@@ -175,6 +177,7 @@ impl Part {
             appended: Vec::new(),
             settled: Vec::new(),
             stay: BTreeMap::new(),
+            stay_bytes: 0,
             dropped: Vec::new(),
             gone: Vec::new(),
             targets: BTreeMap::new(),
@@ -187,6 +190,8 @@ impl Part {
 
     /// Notes what becomes of an entry; a later word of the group takes the place of an earlier one.
     pub(super) fn put_aside(&mut self, settled: Settled) {
+        self.stay_bytes -= self.staying(settled.sequence).map_or(0, |owed| cost(owed.bytes));
+        self.stay_bytes += settled.after.map_or(0, |owed| cost(owed.bytes));
         match self.stay.get(&settled.sequence) {
             Some(&at) => self.settled[at] = settled,
             None => {
@@ -196,6 +201,16 @@ impl Part {
                 self.settled.push(settled);
             }
         }
+    }
+
+    /// Bytes that the group has brought or put aside: they cannot be dropped before its commit.
+    pub(super) fn fixed_bytes(&self) -> u64 {
+        self.admitted + self.stay_bytes
+    }
+
+    /// An entry that an earlier change of the group has put aside, as it is to be after the commit.
+    pub(super) fn staying(&self, sequence: u64) -> Option<Owed> {
+        self.settled[*self.stay.get(&sequence)?].after
     }
 
     /// The cursor has to pass this entry.
@@ -241,7 +256,7 @@ impl Part {
             match dropped {
                 Dropped::Owed(sequence, owed) => index.put(sequence, owed),
                 Dropped::Waiting(priority, waiting) => {
-                    index.bytes += crate::queue::cost(waiting.bytes);
+                    index.bytes += cost(waiting.bytes);
                     index.messages += 1;
                     index.lane(priority).window.push_front(waiting);
                 }

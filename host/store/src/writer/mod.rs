@@ -123,7 +123,7 @@ pub struct Writer {
     waiting: VecDeque<Job>,
     database: Database,
     /// Holds the lock.
-    _files: Files,
+    files: Files,
     segments: Segments,
     builder: Builder,
     next_sequence: u64,
@@ -153,7 +153,7 @@ impl Writer {
             jobs,
             waiting: VecDeque::new(),
             database,
-            _files: files,
+            files,
             segments: start.segments,
             builder,
             next_sequence: start.next_sequence,
@@ -180,9 +180,13 @@ impl Writer {
             refuse(job, &Arc::new(Error::Closed));
         }
         self.shared.close();
+        let noted = result.is_ok() && self.write_handed_out().await;
         self.checkpoint.close().await;
         self.shared.readers.close().await;
         self.database.close(result.is_ok()).await;
+        if noted && let Err(error) = self.files.note_clean() {
+            tracing::warn!(%error, "it cannot be noted that the store was closed in order");
+        }
         result
     }
 

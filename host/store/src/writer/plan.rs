@@ -4,7 +4,7 @@
 //! makes room before it refuses. What a change settles frees its room at once, because it leaves in
 //! the same transaction.
 
-use super::group::{AppendPart, ChangePart, DeadRow, Dropped, Group, Settled};
+use super::group::{AppendPart, ChangePart, DeadRow, Dropped, Group, Part, Settled};
 use super::{AppendJob, ChangeJob, Job, Writer};
 use crate::Error;
 use crate::message::{
@@ -17,6 +17,7 @@ use crate::segment::body::{Encoded, PAGE_BYTES};
 use crate::shared::Shared;
 use crate::view::WhenFull;
 use smallvec::SmallVec;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use weir_core::id::Sequence;
 use weir_core::record;
@@ -82,15 +83,16 @@ impl Writer {
         None
     }
 
-    /// True when room for the batch is to be made by dropping what this group brings: commit first.
+    /// True when room for the batch is to be made by dropping what this group brings or has put aside:
+    /// commit first.
     fn must_wait(&self, group: &Group, job: &AppendJob) -> bool {
         let most = job.encoded.bytes.len() as u64 + cost(0) * job.batch.len() as u64;
-        group.parts.iter().filter(|part| part.admitted > 0).any(|part| {
+        group.parts.iter().filter(|part| part.fixed_bytes() > 0).any(|part| {
             let index = part.queue.lock();
             let QueueLimits { max, drop_oldest } = QueueLimits::of(&index);
             let targets = job.batch.iter().flat_map(|append| &append.targets);
             drop_oldest
-                && index.pinned_bytes + part.admitted + most > max
+                && index.pinned_bytes + part.fixed_bytes() + most > max
                 && targets.map(|target| target.endpoint).any(|id| id == part.queue.id)
         })
     }
@@ -163,23 +165,25 @@ impl Writer {
     /// Admits a whole batch when there is room for all of it, which there nearly always is.
     fn admit_whole(&mut self, group: &mut Group, job: &AppendJob) -> bool {
         let needs = needs(&job.batch, &job.encoded);
-        let has_room = |index: &Index, need: u64| {
-            index.limit.max_bytes.is_none_or(|max| index.bytes + need <= max)
+        let has_room = |part: &Part, need: u64| {
+            let index = part.queue.lock();
+            let max = index.limit.max_bytes;
+            max.is_none_or(|max| index.bytes + part.stay_bytes + need <= max)
         };
         for (target, need) in &needs {
             match self.part(group, target.endpoint) {
-                Ok(at) if has_room(&group.parts[at].queue.lock(), *need) => {}
+                Ok(at) if has_room(&group.parts[at], *need) => {}
                 Ok(_) | Err(_) => return false,
             }
         }
         self.check_store(job.encoded.bytes.len() as u64).is_ok()
-            && self.admit_needs(group, &needs, &[]).is_ok()
+            && self.admit_needs(group, &needs, &BTreeSet::new()).is_ok()
     }
 
     /// Admits everything that a change appends, or nothing.
     fn admit_change(&mut self, group: &mut Group, job: &ChangeJob) -> Result<(), Refusal> {
         let needs = needs(&job.change.append, &job.encoded);
-        let freed: Vec<(EndpointId, Sequence)> = job
+        let freed: BTreeSet<(EndpointId, Sequence)> = job
             .change
             .settle
             .iter()
@@ -197,7 +201,7 @@ impl Writer {
         self.check_store(bytes)?;
         let needs: SmallVec<[(Target, u64); 4]> =
             targets.iter().map(|target| (*target, bytes + cost(0))).collect();
-        self.admit_needs(group, &needs, &[])
+        self.admit_needs(group, &needs, &BTreeSet::new())
     }
 
     fn check_store(&self, bytes: u64) -> Result<(), Refusal> {
@@ -212,24 +216,26 @@ impl Writer {
         &mut self,
         group: &mut Group,
         needs: &[(Target, u64)],
-        freed: &[(EndpointId, Sequence)],
+        freed: &BTreeSet<(EndpointId, Sequence)>,
     ) -> Result<(), Refusal> {
         // First whoever may refuse, so that nothing is dropped for a message that does not come.
         for (target, need) in needs {
             let at = self.part(group, target.endpoint)?;
-            let admitted = group.parts[at].admitted;
-            let index = group.parts[at].queue.lock();
+            let part = &group.parts[at];
+            let fixed = part.fixed_bytes();
+            let index = part.queue.lock();
+            let bytes = index.bytes + part.stay_bytes;
             let Some(max) = index.limit.max_bytes else { continue };
             let full = Refusal::Why(Why::Full { endpoint: target.endpoint });
             match index.limit.when_full {
-                WhenFull::Reject if index.bytes + need > max => {
-                    if index.bytes + need > max + credit(&index, target, freed) {
+                WhenFull::Reject if bytes + need > max => {
+                    if bytes + need > max + credit(part, &index, freed) {
                         return Err(full);
                     }
                 }
                 // Dropping everything that can be dropped would not be enough.
-                WhenFull::DropOldest if index.pinned_bytes + admitted + need > max => {
-                    return Err(if admitted == 0 { full } else { Refusal::AfterCommit });
+                WhenFull::DropOldest if index.pinned_bytes + fixed + need > max => {
+                    return Err(if fixed == 0 { full } else { Refusal::AfterCommit });
                 }
                 WhenFull::Reject | WhenFull::DropOldest => {}
             }
@@ -256,10 +262,11 @@ impl Writer {
     /// Drops the oldest entries of the lowest priorities until `need` fits.
     fn make_room(&mut self, group: &mut Group, at: usize, need: u64) -> Result<(), Refusal> {
         let part = &mut group.parts[at];
+        let stay = part.stay_bytes;
         let queue = Arc::clone(&part.queue);
         let mut index = queue.lock();
         let QueueLimits { max, drop_oldest } = QueueLimits::of(&index);
-        if !drop_oldest || index.bytes + need <= max {
+        if !drop_oldest || index.bytes + stay + need <= max {
             return Ok(());
         }
         let priorities: Vec<u32> = index.lanes.keys().rev().copied().collect();
@@ -269,7 +276,7 @@ impl Writer {
                 part.pass(priority, sequence);
                 part.dropped.push(Dropped::Owed(sequence, owed));
                 self.segments.release(sequence);
-                if index.bytes + need <= max {
+                if index.bytes + stay + need <= max {
                     return Ok(());
                 }
             }
@@ -279,7 +286,7 @@ impl Writer {
                 part.pass(priority, waiting.sequence);
                 part.dropped.push(Dropped::Waiting(priority, waiting));
                 self.segments.release(waiting.sequence);
-                if index.bytes + need <= max {
+                if index.bytes + stay + need <= max {
                     return Ok(());
                 }
             }
@@ -424,12 +431,12 @@ impl QueueLimits {
     }
 }
 
-/// Room that the change itself makes in the target's queue.
-fn credit(index: &Index, target: &Target, freed: &[(EndpointId, Sequence)]) -> u64 {
+/// Room that the change itself makes in the queue.
+fn credit(part: &Part, index: &Index, freed: &BTreeSet<(EndpointId, Sequence)>) -> u64 {
     freed
         .iter()
-        .filter(|(endpoint, _)| *endpoint == target.endpoint)
-        .filter_map(|(_, sequence)| index.owed(sequence.0))
+        .filter(|(endpoint, _)| *endpoint == part.queue.id)
+        .filter_map(|(_, sequence)| index.owed(sequence.0).or_else(|| part.staying(sequence.0)))
         .map(|owed| cost(owed.bytes))
         .sum()
 }

@@ -9,6 +9,7 @@ use super::group::Group;
 use super::script::{self, Script};
 use super::segments::Segment;
 use crate::Error;
+use crate::message::EndpointId;
 use crate::queue::{Queue, cost};
 use crate::read;
 use crate::segment::body::{Loaded, PAGE_BYTES, SLOT_PAYLOAD};
@@ -343,7 +344,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Dead letters may be so many and so large; the oldest go first.
+    /// Dead letters may be so many and so large; the oldest go first, counted.
     async fn trim_dead_letters(&mut self) -> Result<(), sqlx::Error> {
         if !std::mem::take(&mut self.dead_letters_grew) {
             return Ok(());
@@ -358,20 +359,23 @@ impl Writer {
         if over.0 <= 0 && over.1 <= 0 {
             return Ok(());
         }
-        let oldest = "SELECT id, length(record) FROM dead_letter ORDER BY id LIMIT ?";
+        let oldest = "SELECT id, length(record), endpoint FROM dead_letter ORDER BY id LIMIT ?";
         let rows = sqlx::query(oldest).bind(TRIMMED).fetch_all(&mut *connection).await?;
-        let (mut last, mut leave) = (0, 0);
+        let (mut last, mut leave) = (0, Vec::new());
         for row in rows {
             if over.0 <= 0 && over.1 <= 0 {
                 break;
             }
             last = row.get(0);
             over = (over.0 - 1, over.1 - row.get::<i64, _>(1));
-            leave += 1;
+            leave.push(EndpointId(u32::try_from(row.get::<i64, _>(2)).unwrap_or(u32::MAX)));
         }
-        tracing::warn!(count = leave, "the oldest dead letters leave, there are too many");
+        tracing::warn!(count = leave.len(), "the oldest dead letters leave, there are too many");
         let query = sqlx::query("DELETE FROM dead_letter WHERE id <= ?");
         query.bind::<i64>(last).execute(connection).await?;
+        for queue in leave.into_iter().filter_map(|endpoint| self.shared.queue(endpoint)) {
+            queue.lock().dead_letters_dropped += 1;
+        }
         // The rest in the next round.
         self.dead_letters_grew = over.0 > 0 || over.1 > 0;
         Ok(())
@@ -390,7 +394,7 @@ impl Writer {
 }
 
 /// A directory without its expired entries, and those.
-type Swept = (Directory, Vec<(crate::EndpointId, u32, u64, LaneItem, u32)>);
+type Swept = (Directory, Vec<(EndpointId, u32, u64, LaneItem, u32)>);
 
 /// Bytes of a segment that are still needed, about.
 fn live_bytes(segment: &Segment) -> u64 {

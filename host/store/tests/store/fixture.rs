@@ -1,5 +1,7 @@
 //! A store in a temporary folder with its writer running, and messages for it.
 
+use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -104,6 +106,39 @@ impl Rig {
         tokio::time::timeout(SOON, self.store.commit(change)).await.expect("an answer")
     }
 
+    /// From now on a commit fails at its very end, as on a disk that reports errors.
+    pub(crate) async fn break_commits(&self) {
+        let fault = "INSERT INTO fault VALUES (1)";
+        let mut sql = String::from(
+            "CREATE TABLE absent (id INTEGER PRIMARY KEY);
+             CREATE TABLE fault (id REFERENCES absent DEFERRABLE INITIALLY DEFERRED);",
+        );
+        for (table, event) in fault_points() {
+            sql += &format!(
+                "CREATE TRIGGER {table}_{event} AFTER {event} ON {table} BEGIN {fault}; END;"
+            );
+        }
+        self.run_sql(sql).await;
+    }
+
+    pub(crate) async fn mend_commits(&self) {
+        let mut sql = String::new();
+        for (table, event) in fault_points() {
+            sql += &format!("DROP TRIGGER {table}_{event};");
+        }
+        sql += "DROP TABLE fault; DROP TABLE absent;";
+        self.run_sql(sql).await;
+    }
+
+    async fn run_sql(&self, sql: String) {
+        let options = SqliteConnectOptions::new()
+            .filename(self.dir.path().join("weir.db"))
+            .synchronous(SqliteSynchronous::Off);
+        let mut connection = options.connect().await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
     pub(crate) fn messages(&self, endpoint: EndpointId) -> u64 {
         self.usage(endpoint).messages
     }
@@ -112,6 +147,12 @@ impl Rig {
         let all = self.store.usage().queues;
         all.into_iter().find(|queue| queue.endpoint == endpoint).unwrap()
     }
+}
+
+fn fault_points() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let tables = ["slot", "segment", "cursor", "owed", "dead_letter", "module_state"];
+    let events = ["INSERT", "UPDATE", "DELETE"];
+    tables.into_iter().flat_map(move |table| events.map(|event| (table, event)))
 }
 
 pub(crate) async fn next(reader: &Reader, max: usize) -> Vec<Entry> {

@@ -1,6 +1,7 @@
 //! Full queues and a full store.
 
 use crate::fixture::{Rig, append, ids, message, message_of, next, target};
+use weir_core::clock::Timestamp;
 use weir_store::{
     Append, Change, CommitError, Disposition, EndpointId, QueueLimit, Target, WhenFull, Why,
 };
@@ -134,6 +135,7 @@ async fn dead_letters_take_a_quarter_of_the_store_and_the_oldest_go_first() {
     let letters = rig.store.dead_letters(None, 100, None).await.unwrap();
     let ids: Vec<u64> = letters.iter().map(|letter| letter.record.message.id().0).collect();
     assert_eq!(ids, [51, 52, 53, 54, 55, 56, 57, 58, 59]);
+    assert_eq!((rig.usage(a).dead_letters_dropped, rig.usage(a).dropped), (51, 0));
 }
 
 #[tokio::test]
@@ -166,6 +168,44 @@ async fn a_module_that_feeds_itself_can_go_on_when_its_queue_is_full() {
     let got = next(&reader, 1).await;
     let settle = vec![(a, got[0].sequence, Disposition::Done)];
     rig.commit(Change { settle, append: batch(9..10, a), ..Change::default() }).await.unwrap();
+    assert_eq!(rig.messages(a), 3);
+}
+
+#[tokio::test]
+async fn what_a_group_puts_aside_still_takes_its_room() {
+    for when_full in [WhenFull::Reject, WhenFull::DropOldest] {
+        let rig = Rig::new().await;
+        let a = rig.endpoint("a").await;
+        rig.append(batch(0..3, a)).await;
+        let full = limit(rig.usage(a).bytes, when_full);
+        rig.store.set_limit(a, full);
+        let reader = rig.store.reader(a).unwrap();
+        let got = next(&reader, 3).await;
+        let later = Disposition::Retry { not_before: Timestamp::NEVER, hold_sender: false };
+        let settle = got.iter().map(|entry| (a, entry.sequence, later.clone())).collect();
+        let change = Change { settle, ..Change::default() };
+        // Nothing is committed before both wait.
+        let (retried, appended) =
+            tokio::join!(rig.store.commit(change), rig.store.append(batch(9..10, a)));
+        assert_eq!(retried.unwrap().unknown, 0);
+        // The oldest can be dropped once it is known that it waits.
+        assert_eq!(appended.accepted, usize::from(when_full == WhenFull::DropOldest));
+        assert_eq!(Some(rig.usage(a).bytes), full.max_bytes, "{when_full:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_that_is_settled_twice_makes_room_once() {
+    let rig = Rig::new().await;
+    let a = rig.endpoint("a").await;
+    rig.append(batch(0..3, a)).await;
+    rig.store.set_limit(a, limit(rig.usage(a).bytes, WhenFull::Reject));
+    let reader = rig.store.reader(a).unwrap();
+    let got = next(&reader, 1).await;
+    let settle = vec![(a, got[0].sequence, Disposition::Done); 2];
+    let change = Change { settle, append: batch(8..10, a), ..Change::default() };
+    let refused = rig.commit(change).await.unwrap_err();
+    assert!(matches!(refused, CommitError::Full { .. }));
     assert_eq!(rig.messages(a), 3);
 }
 

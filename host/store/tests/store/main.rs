@@ -3,9 +3,11 @@
 
 mod crash;
 mod damage;
+mod failing;
 mod fixture;
 mod full_disk;
 mod limits;
 mod model;
 mod opening;
 mod queue;
+mod redelivery;

@@ -1,4 +1,4 @@
-//! What goes in comes out: order, priorities, expiry, redelivery, and what can be seen meanwhile.
+//! What goes in comes out: order, priorities, expiry, and what can be seen meanwhile.
 
 use crate::fixture::{
     Rig, append, ids, message, message_of, next, nothing_is_due, sequences, target,
@@ -9,10 +9,6 @@ use weir_core::id::{MessageId, Sequence};
 use weir_core::limits;
 use weir_core::module_state::{StateChange, StateValue};
 use weir_store::{Append, Change, Disposition, EntryState, Error, RouteNumber, Target};
-
-fn retry(not_before: Timestamp, hold_sender: bool) -> Disposition {
-    Disposition::Retry { not_before, hold_sender }
-}
 
 #[tokio::test]
 async fn messages_come_out_in_the_order_they_went_in() {
@@ -147,117 +143,6 @@ async fn settling_twice_is_counted_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_put_back_comes_first_and_counts_if_it_should() {
-    let rig = Rig::new().await;
-    let a = rig.endpoint("a").await;
-    rig.send(a, 1..6).await;
-    let reader = rig.store.reader(a).unwrap();
-    let got = next(&reader, 4).await;
-    reader.put_back(&sequences(&got[2..]), true);
-    reader.put_back(&sequences(&got[..1]), false);
-    let again = next(&reader, 9).await;
-    assert_eq!(ids(&again), [1, 3, 4, 5]);
-    let attempts: Vec<u32> = again.iter().map(|entry| entry.attempt).collect();
-    assert_eq!(attempts, [1, 2, 2, 1]);
-}
-
-#[tokio::test]
-async fn a_retry_waits_for_its_time() {
-    let rig = Rig::new().await;
-    let a = rig.endpoint("a").await;
-    rig.send(a, 1..3).await;
-    let reader = rig.store.reader(a).unwrap();
-    let got = next(&reader, 2).await;
-    let time = rig.clock.now().after(Duration::from_secs(10));
-    rig.settle(a, &got, retry(time, false)).await;
-    assert!(nothing_is_due(&reader).await);
-    assert_eq!(rig.usage(a).retrying, 2);
-    rig.clock.advance(Duration::from_secs(10));
-    let got = next(&reader, 2).await;
-    assert_eq!(ids(&got), [1, 2]);
-    assert_eq!(got[0].attempt, 2);
-}
-
-#[tokio::test]
-async fn a_retry_that_holds_its_sender_lets_others_pass() {
-    let rig = Rig::new().await;
-    let a = rig.endpoint("a").await;
-    let from = |device, id| append(message_of(device, id, 10), &[target(a)]);
-    rig.append(vec![from("x", 1), from("x", 2), from("y", 3), from("x", 4), from("y", 5)]).await;
-    let reader = rig.store.reader(a).unwrap();
-    let first = next(&reader, 1).await;
-    let time = rig.clock.now().after(Duration::from_secs(10));
-    rig.settle(a, &first, retry(time, true)).await;
-    let others = next(&reader, 9).await;
-    assert_eq!(ids(&others), [3, 5]);
-    rig.settle(a, &others, Disposition::Done).await;
-    drop(reader);
-    // The wait survives the end of the process.
-    let rig = rig.crash().await;
-    let reader = rig.store.reader(a).unwrap();
-    assert!(nothing_is_due(&reader).await);
-    rig.clock.advance(Duration::from_secs(10));
-    let first = next(&reader, 9).await;
-    assert_eq!(ids(&first), [1]);
-    assert!(nothing_is_due(&reader).await);
-    rig.settle(a, &first, Disposition::Done).await;
-    assert_eq!(ids(&next(&reader, 9).await), [2, 4]);
-}
-
-#[tokio::test]
-async fn held_entries_stay_until_released_or_redelivered() {
-    let rig = Rig::new().await;
-    let a = rig.endpoint("a").await;
-    rig.send(a, 1..5).await;
-    let reader = rig.store.reader(a).unwrap();
-    let got = next(&reader, 3).await;
-    rig.settle(a, &got, Disposition::Hold).await;
-    assert_eq!(rig.usage(a).held, 3);
-    assert_eq!(ids(&next(&reader, 9).await), [4]);
-    rig.settle(a, &got[1..2], Disposition::Done).await;
-    reader.redeliver_held();
-    let again = next(&reader, 9).await;
-    assert_eq!(ids(&again), [1, 3]);
-    assert_eq!(again[0].attempt, 2);
-}
-
-#[tokio::test]
-async fn an_entry_can_be_held_and_released_within_one_group() {
-    for last in [Disposition::Done, dead(), Disposition::Hold] {
-        let rig = Rig::new().await;
-        let a = rig.endpoint("a").await;
-        rig.send(a, 1..4).await;
-        let reader = rig.store.reader(a).unwrap();
-        let got = next(&reader, 2).await;
-        let settle = |disposition: &Disposition| {
-            let settle = got.iter().map(|entry| (a, entry.sequence, disposition.clone()));
-            rig.store.commit(Change { settle: settle.collect(), ..Change::default() })
-        };
-        let later = Disposition::Retry { not_before: Timestamp::NEVER, hold_sender: true };
-        // Nothing is committed before all three wait.
-        let (held, retried, ended) =
-            tokio::join!(settle(&Disposition::Hold), settle(&later), settle(&last));
-        assert_eq!([held, retried, ended].map(|done| done.unwrap().unknown), [0, 0, 0]);
-        let left = if last == Disposition::Hold { 2 } else { 0 };
-        let usage = rig.usage(a);
-        assert_eq!((usage.messages, usage.held, usage.retrying), (left + 1, left, 0));
-        let letters = rig.store.dead_letters(None, 9, None).await.unwrap();
-        let attempts: Vec<u32> = letters.iter().map(|letter| letter.attempts).collect();
-        assert_eq!(attempts, if last == dead() { vec![2, 2] } else { vec![] });
-        drop(reader);
-        let rig = rig.reopen().await;
-        assert_eq!(rig.messages(a), left + 1);
-        let reader = rig.store.reader(a).unwrap();
-        let expected: &[u64] = if left > 0 { &[1, 2, 3] } else { &[3] };
-        assert_eq!(ids(&next(&reader, 9).await), expected);
-    }
-}
-
-fn dead() -> Disposition {
-    Disposition::Dead { reason: "bad".to_owned(), code: None, module_digest: None }
-}
-
-#[tokio::test]
 async fn the_last_change_of_a_key_within_one_group_counts() {
     let rig = Rig::new().await;
     let change = |key: &str, value: Option<&str>| StateChange {
@@ -278,20 +163,6 @@ async fn the_last_change_of_a_key_within_one_group_counts() {
     let found: Vec<(&str, &[u8])> =
         state.iter().map(|(key, value)| (key.as_str(), &value.value[..])).collect();
     assert_eq!(found, [("b", &b"2"[..]), ("c", b"1")]);
-}
-
-#[tokio::test]
-async fn held_entries_are_delivered_again_after_a_restart() {
-    let rig = Rig::new().await;
-    let a = rig.endpoint("a").await;
-    rig.send(a, 1..4).await;
-    let reader = rig.store.reader(a).unwrap();
-    let got = next(&reader, 2).await;
-    rig.settle(a, &got, Disposition::Hold).await;
-    drop(reader);
-    let rig = rig.reopen().await;
-    let reader = rig.store.reader(a).unwrap();
-    assert_eq!(ids(&next(&reader, 9).await), [1, 2, 3]);
 }
 
 #[tokio::test]
