@@ -59,6 +59,12 @@ pub const GROUP_BYTES: usize = 4 * MIB;
 pub const INTAKE_BYTES: usize = 24 * MIB;
 /// Messages of one sender that may wait for a commit.
 pub const INTAKE_MESSAGES: usize = 1_024;
+/// Bytes of them; one read more may come on top. A twelfth of the room of all, so that no sender fills it.
+pub const INTAKE_SENDER_BYTES: usize = 2 * MIB;
+/// Bytes of messages that the store has refused and that wait for room in their queue, all senders
+/// together. They have no part in [`INTAKE_BYTES`], which is for those whom the store can serve;
+/// enough for 160 senders with a window of 100 KiB. Who finds no room here is disconnected at once.
+pub const REFUSED_BYTES: usize = 16 * MIB;
 /// Jobs that may wait for the writer; a further sender waits.
 pub const WRITER_QUEUE: usize = 1_024;
 /// Default size of all queues together, on disk.

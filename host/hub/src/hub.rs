@@ -125,7 +125,10 @@ pub(crate) struct Inner {
     tasks: TaskGroup,
     numbers: MessageNumbers,
     routing: ArcSwap<Routing>,
+    /// Bytes of messages that wait for their commit.
     intake: Arc<Semaphore>,
+    /// Bytes of messages that wait for room in a queue.
+    refused: Arc<Semaphore>,
     ready: AtomicBool,
     /// The stored routes are in force.
     routed: watch::Sender<bool>,
@@ -174,6 +177,7 @@ impl Hub {
             numbers: MessageNumbers::of_start(start),
             routing: ArcSwap::from_pointee(Routing::empty()),
             intake: Arc::new(Semaphore::new(limits::INTAKE_BYTES)),
+            refused: Arc::new(Semaphore::new(limits::REFUSED_BYTES)),
             ready: AtomicBool::new(false),
             routed: watch::Sender::new(false),
             runtime,
@@ -484,6 +488,12 @@ impl Hub {
         let bytes = u32::try_from(bytes.clamp(1, limits::INTAKE_BYTES)).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.0.intake).acquire_many_owned(bytes).await;
         room.expect("the semaphore is never closed")
+    }
+
+    /// Room for so many bytes of messages that the store has refused, if there is some.
+    pub(crate) fn refused_permit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).ok()?;
+        Arc::clone(&self.0.refused).try_acquire_many_owned(bytes).ok()
     }
 }
 

@@ -6,7 +6,9 @@
 //! 1. A message counts as taken only after the commit: [`Intake::settled`] resolves then, in order.
 //! 2. Nothing overtakes: when the store refuses a batch, all behind it on this connection come back
 //!    too and are submitted again in order.
-//! 3. What waits is bounded, for each sender in messages and for all senders together in bytes.
+//! 3. What waits is bounded, for each sender in messages and bytes, for all senders together in bytes.
+//! 4. What the store has refused takes nothing from the room of those whom it serves: it has a room of
+//!    its own, and a sender that finds none there is given up at once.
 
 use crate::Hub;
 use crate::explain::Footprint;
@@ -42,19 +44,31 @@ pub enum IntakeError {
         /// Which queue, or what is wrong with the store.
         reason: String,
     },
+    /// The store refused, and [`limits::REFUSED_BYTES`] wait already until it takes more.
+    #[error("there was no room, and too much waits for some already")]
+    TooMuchWaits,
 }
 
 /// A batch that waits for its commit.
 struct Waiting {
     /// How many messages the client sent in it.
     messages: usize,
+    bytes: usize,
     /// Set while the store has it.
     receipt: Option<Receipt>,
     /// What the store gave back, to be submitted again.
     rest: Vec<Append>,
     /// Which of the appended messages are reliable, in order; cut along with `rest`.
     reliable: Vec<bool>,
-    _bytes: OwnedSemaphorePermit,
+    room: Room,
+}
+
+/// What a batch takes room from; it is given back when the batch goes.
+enum Room {
+    /// What waits for its commit.
+    Intake { _share: OwnedSemaphorePermit },
+    /// What the store has refused; also while it is submitted again.
+    Refused { _share: OwnedSemaphorePermit },
 }
 
 /// What one sender has handed over and not got back.
@@ -65,6 +79,8 @@ pub struct Intake {
     waiting: VecDeque<Waiting>,
     /// Messages in `waiting`.
     messages: usize,
+    /// Bytes in `waiting`.
+    bytes: usize,
     /// Messages that are on disk and were not asked for yet.
     done: usize,
     /// What [`Intake::settled`] is to answer when these are given.
@@ -85,6 +101,7 @@ impl Intake {
             chain,
             waiting: VecDeque::new(),
             messages: 0,
+            bytes: 0,
             done: 0,
             failed: None,
             broken: false,
@@ -97,7 +114,9 @@ impl Intake {
     /// room for takes from the room of all, so it is not added to.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.messages < limits::INTAKE_MESSAGES && self.no_room_since.is_none()
+        self.messages < limits::INTAKE_MESSAGES
+            && self.bytes < limits::INTAKE_SENDER_BYTES
+            && self.no_room_since.is_none()
     }
 
     /// True while batches wait for their commit.
@@ -112,7 +131,7 @@ impl Intake {
     pub async fn submit(&mut self, batch: Vec<Publication>) {
         let messages = batch.len();
         let bytes: usize = batch.iter().map(|publication| publication.message.size_bytes()).sum();
-        let Some(permit) = self.room(bytes).await else { return };
+        let Some(share) = self.room(bytes).await else { return };
         let (appends, reliable) = self.route(batch);
         // Behind what came back from the store nothing may overtake: it is submitted with that.
         let stays = self.broken || self.again_at.is_some();
@@ -125,7 +144,12 @@ impl Intake {
             },
         };
         self.messages += messages;
-        self.waiting.push_back(Waiting { messages, receipt, rest, reliable, _bytes: permit });
+        self.bytes += bytes;
+        let room = Room::Intake { _share: share };
+        self.waiting.push_back(Waiting { messages, bytes, receipt, rest, reliable, room });
+        if stays && let Err(error) = self.make_way() {
+            self.failed = Some(error);
+        }
     }
 
     /// Room for so many bytes; none when this sender has failed. What fills it may be this sender's
@@ -201,7 +225,7 @@ impl Intake {
     async fn settle_oldest(&mut self) -> Result<usize, IntakeError> {
         loop {
             if self.broken {
-                self.collect().await;
+                self.collect().await?;
             }
             if self.again_at.is_some() {
                 self.submit_again().await;
@@ -220,14 +244,15 @@ impl Intake {
                 }
             }
             self.no_room_since = None;
-            let done = self.waiting.pop_front().map_or(0, |waiting| waiting.messages);
-            self.messages -= done;
-            return Ok(done);
+            let Some(done) = self.waiting.pop_front() else { continue };
+            self.messages -= done.messages;
+            self.bytes -= done.bytes;
+            return Ok(done.messages);
         }
     }
 
     /// All batches behind a refused one were refused with it, because they share its chain.
-    async fn collect(&mut self) {
+    async fn collect(&mut self) -> Result<(), IntakeError> {
         for waiting in &mut self.waiting {
             if let Some(receipt) = &mut waiting.receipt {
                 let appended = receipt.await;
@@ -239,6 +264,20 @@ impl Intake {
         self.broken = false;
         self.again_at = Some(Instant::now() + RETRY_ROOM);
         self.drop_unreliable();
+        self.make_way()
+    }
+
+    /// What waits for a full queue gives back its part of the room that all share.
+    fn make_way(&mut self) -> Result<(), IntakeError> {
+        for waiting in &mut self.waiting {
+            if let Room::Refused { .. } = waiting.room {
+                continue;
+            }
+            let bytes = waiting.rest.iter().map(|append| append.message.message().size_bytes());
+            let share = self.hub.refused_permit(bytes.sum()).ok_or(IntakeError::TooMuchWaits)?;
+            waiting.room = Room::Refused { _share: share };
+        }
+        Ok(())
     }
 
     /// Nobody waits for unreliable messages: where there is no room they go.
