@@ -27,6 +27,10 @@ pub const MAX_FILTERS_PER_CLIENT: usize = 50;
 pub const MAX_CLIENTS: usize = 5_000;
 /// Connections that have not said who they are may take a quarter of the places, not all.
 pub const MAX_UNKNOWN_CLIENTS: usize = MAX_CLIENTS / 4;
+/// … and those of one source (an address, or an IPv6 /64; loopback is one, too) a fifth of these: more
+/// than the hundred devices that come at once behind a gateway when its power returns, and too few to
+/// shut out the others. Further ones are closed and come again.
+pub const MAX_UNKNOWN_OF_SOURCE: usize = MAX_UNKNOWN_CLIENTS / 5;
 /// Deliveries to one client that it has not acknowledged (IoT Edge: 100).
 pub const CLIENT_WINDOW: usize = 100;
 /// From CONNACK to the first delivery on a subscription of an earlier connection, unless the client
