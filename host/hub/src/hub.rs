@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_core::clock::{Clock, Timestamp};
 use weir_core::id::{DeviceId, Identity, MessageId, ModuleId};
 use weir_core::limits;
@@ -130,8 +130,6 @@ pub(crate) struct Inner {
     /// Bytes of messages that wait for room in a queue.
     refused: Arc<Semaphore>,
     ready: AtomicBool,
-    /// The stored routes are in force.
-    routed: watch::Sender<bool>,
     runtime: Arc<dyn ModuleRuntime>,
     uplink: Uplink,
     metrics: Metrics,
@@ -179,7 +177,6 @@ impl Hub {
             intake: Arc::new(Semaphore::new(limits::INTAKE_BYTES)),
             refused: Arc::new(Semaphore::new(limits::REFUSED_BYTES)),
             ready: AtomicBool::new(false),
-            routed: watch::Sender::new(false),
             runtime,
             uplink: Uplink::new(upstream),
             metrics: Metrics::default(),
@@ -200,18 +197,12 @@ impl Hub {
         hub.0.operations.load(&hub).await?;
         hub.0.idempotency.load(&hub).await?;
         // Modules first: their inputs are then known as theirs when the routes open the queues.
-        hub.0.modules.start_all(&hub).await?;
-        hub.0.routes.load(&hub).await?;
-        hub.0.routed.send_replace(true);
+        let modules = hub.0.modules.load(&hub).await?;
+        let routes = hub.0.routes.load(&hub).await?;
+        hub.0.modules.start(&hub, modules, routes);
         hub.serve_leftovers().await?;
         hub.0.uplink.start(&hub).await?;
         Ok(hub)
-    }
-
-    /// Resolves when the stored routes are in force: what a module sends before would find none.
-    pub(crate) async fn routed(&self) {
-        let mut routed = self.0.routed.subscribe();
-        drop(routed.wait_for(|routed| *routed).await);
     }
 
     /// From now on clients are let in.

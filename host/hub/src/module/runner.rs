@@ -20,6 +20,7 @@ use super::version::{Probation, Version};
 use super::{Control, Counters, Report, State};
 use crate::Hub;
 use crate::explain::Fate;
+use crate::routes::InForce;
 use crate::tasks::Stop;
 use futures::stream::{FuturesOrdered, StreamExt};
 use std::collections::VecDeque;
@@ -111,11 +112,7 @@ impl Runner {
     }
 
     /// Runs until asked to stop; the inputs' queues stay.
-    pub(crate) async fn run(mut self, stop: Stop) {
-        tokio::select! {
-            () = self.hub.routed() => {}
-            () = stop.draining() => return,
-        }
+    pub(super) async fn run(mut self, stop: Stop, _routes: InForce) {
         self.open_inputs().await;
         while !self.stopped {
             if self.instance.is_none() && !self.start(&stop).await {
