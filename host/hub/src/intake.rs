@@ -3,7 +3,8 @@
 //! **This is the hot path; read it first.** A head hands over what one read of the socket brought, as
 //! a batch. Invariants:
 //!
-//! 1. A message counts as taken only after the commit: [`Intake::settled`] resolves then, in order.
+//! 1. A message counts as taken only after the commit: [`Intake::settled`] resolves then, in order,
+//!    and the counters and explanations of accepted messages say so.
 //! 2. Nothing overtakes: when the store refuses a batch, all behind it on this connection come back
 //!    too and are submitted again in order.
 //! 3. What waits is bounded, for each sender in messages and bytes, for all senders together in bytes.
@@ -13,6 +14,7 @@
 use crate::Hub;
 use crate::explain::Footprint;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +25,7 @@ use weir_core::id::{Identity, MessageId};
 use weir_core::limits;
 use weir_core::message::Message;
 use weir_core::properties::SystemProperty;
-use weir_store::{Append, Chain, Receipt, Why};
+use weir_store::{Append, Appended, Chain, Receipt, Why};
 
 /// One message on its way in.
 #[derive(Debug)]
@@ -54,6 +56,10 @@ struct Waiting {
     /// How many messages the client sent in it.
     messages: usize,
     bytes: usize,
+    /// Numbers of its messages; of those on disk cut off.
+    ids: Range<u64>,
+    /// Messages that no route wanted.
+    unrouted: u64,
     /// Set while the store has it.
     receipt: Option<Receipt>,
     /// What the store gave back, to be submitted again.
@@ -61,6 +67,32 @@ struct Waiting {
     /// Which of the appended messages are reliable, in order; cut along with `rest`.
     reliable: Vec<bool>,
     room: Room,
+}
+
+impl Waiting {
+    /// The store has answered: a part of the batch from its beginning is on disk, and counts. Says why
+    /// the rest is not.
+    fn stored(&mut self, appended: Appended, hub: &Hub, sender: &Identity) -> Option<Why> {
+        self.receipt = None;
+        let (rest, why) = match appended.refused {
+            Some(refused) => (refused.rest, Some(refused.why)),
+            None => (Vec::new(), None),
+        };
+        let upto = rest.first().map_or(self.ids.end, |append| append.message.id().0);
+        hub.explanations().accept(self.ids.start..upto);
+        hub.count_received(sender, appended.accepted as u64, 0);
+        self.ids.start = upto;
+        self.rest = rest;
+        why
+    }
+}
+
+/// What routing makes of a batch.
+struct Routed {
+    ids: Range<u64>,
+    unrouted: u64,
+    appends: Vec<Append>,
+    reliable: Vec<bool>,
 }
 
 /// What a batch takes room from; it is given back when the batch goes.
@@ -132,7 +164,7 @@ impl Intake {
         let messages = batch.len();
         let bytes: usize = batch.iter().map(|publication| publication.message.size_bytes()).sum();
         let Some(share) = self.room(bytes).await else { return };
-        let (appends, reliable) = self.route(batch);
+        let Routed { ids, unrouted, appends, reliable } = self.route(batch);
         // Behind what came back from the store nothing may overtake: it is submitted with that.
         let stays = self.broken || self.again_at.is_some();
         let (receipt, rest) = match stays || appends.is_empty() {
@@ -146,7 +178,8 @@ impl Intake {
         self.messages += messages;
         self.bytes += bytes;
         let room = Room::Intake { _share: share };
-        self.waiting.push_back(Waiting { messages, bytes, receipt, rest, reliable, room });
+        let waiting = Waiting { messages, bytes, ids, unrouted, receipt, rest, reliable, room };
+        self.waiting.push_back(waiting);
         if stays && let Err(error) = self.make_way() {
             self.failed = Some(error);
         }
@@ -170,14 +203,13 @@ impl Intake {
         None
     }
 
-    fn route(&self, batch: Vec<Publication>) -> (Vec<Append>, Vec<bool>) {
+    fn route(&self, batch: Vec<Publication>) -> Routed {
         let now = self.hub.clock().now();
         let first = self.hub.numbers().take(batch.len());
         let routing = self.hub.routing();
         let mut appends = Vec::with_capacity(batch.len());
         let mut reliable = Vec::with_capacity(batch.len());
-        let mut unrouted = 0;
-        let total = batch.len() as u64;
+        let ids = first.0..first.0 + batch.len() as u64;
         for (at, publication) in batch.into_iter().enumerate() {
             let id = MessageId(first.0 + at as u64);
             let client_id = publication.message.properties.system(SystemProperty::MessageId);
@@ -195,16 +227,13 @@ impl Intake {
                 fates: Vec::new(),
                 client_id,
             });
-            match append {
-                Some(append) => {
-                    appends.push(append);
-                    reliable.push(publication.reliable);
-                }
-                None => unrouted += 1,
+            if let Some(append) = append {
+                appends.push(append);
+                reliable.push(publication.reliable);
             }
         }
-        self.hub.count_received(&self.identity, total, unrouted);
-        (appends, reliable)
+        let unrouted = ids.end - ids.start - appends.len() as u64;
+        Routed { ids, unrouted, appends, reliable }
     }
 
     /// Resolves when the oldest batch is on disk and says how many of the client's messages that
@@ -235,16 +264,17 @@ impl Intake {
             };
             if let Some(receipt) = &mut front.receipt {
                 let appended = receipt.await;
-                front.receipt = None;
-                if let Some(refused) = appended.refused {
-                    front.rest = refused.rest;
+                let refused = front.stored(appended, &self.hub, &self.identity);
+                if let Some(why) = refused {
                     self.broken = true;
-                    self.no_room(&refused.why)?;
+                    self.no_room(&why)?;
                     continue;
                 }
             }
             self.no_room_since = None;
             let Some(done) = self.waiting.pop_front() else { continue };
+            self.hub.explanations().accept(done.ids);
+            self.hub.count_received(&self.identity, done.unrouted, done.unrouted);
             self.messages -= done.messages;
             self.bytes -= done.bytes;
             return Ok(done.messages);
@@ -256,8 +286,7 @@ impl Intake {
         for waiting in &mut self.waiting {
             if let Some(receipt) = &mut waiting.receipt {
                 let appended = receipt.await;
-                waiting.receipt = None;
-                waiting.rest = appended.refused.map(|refused| refused.rest).unwrap_or_default();
+                waiting.stored(appended, &self.hub, &self.identity);
             }
         }
         self.chain = self.hub.store().chain();
@@ -287,7 +316,13 @@ impl Intake {
             let skip = waiting.reliable.len() - waiting.rest.len();
             let mut reliable = waiting.reliable.split_off(skip).into_iter();
             let before = waiting.rest.len();
-            waiting.rest.retain(|_| reliable.next().unwrap_or(true));
+            waiting.rest.retain(|append| {
+                let stays = reliable.next().unwrap_or(true);
+                if !stays {
+                    self.hub.explanations().forget(append.message.id());
+                }
+                stays
+            });
             waiting.reliable = vec![true; waiting.rest.len()];
             dropped += (before - waiting.rest.len()) as u64;
         }

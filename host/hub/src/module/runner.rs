@@ -13,11 +13,11 @@
 //!    by a version on probation.
 
 use super::circuit::Circuit;
-use super::effects::{Effects, Held, number};
+use super::effects::{Effects, Emitted, Held, number};
 use super::holding::Holding;
 use super::parts::{Input, Part, next_part};
 use super::version::{Probation, Version};
-use super::{Control, Counters, Report, State};
+use super::{Control, CounterView, Counters, Report, State};
 use crate::Hub;
 use crate::explain::Fate;
 use crate::routes::InForce;
@@ -224,7 +224,7 @@ impl Runner {
                         outcomes: vec![Outcome::Pass { output: 0 }; part.entries.len()],
                         ..Answer::default()
                     };
-                    self.settle(part.entries, answer).await;
+                    self.settle(part.entries, answer, CounterView::default()).await;
                 }
                 Event::Part(part) => {
                     self.parts.push_front(part);
@@ -260,8 +260,8 @@ impl Runner {
                 self.circuit.success(part.suspect);
                 self.keep_quota(&part.entries, &mut answer);
                 let (entries, waits) = self.keep_order(part.entries, &mut answer);
-                self.counters.batch(entries.len(), &answer);
-                self.settle(entries, answer).await;
+                let tally = CounterView::of_call(entries.len(), &answer);
+                self.settle(entries, answer, tally).await;
                 if waits {
                     // What waits behind a retry is known when the retry is on disk.
                     self.flush().await;
@@ -272,7 +272,8 @@ impl Runner {
         }
     }
 
-    pub(super) async fn settle(&mut self, entries: Vec<Held>, answer: Answer) {
+    /// Hands what an answer says to the store; `tally` is counted when it is on disk.
+    pub(super) async fn settle(&mut self, entries: Vec<Held>, answer: Answer, tally: CounterView) {
         let inputs: Vec<EndpointId> = self.readers.iter().map(|input| input.endpoint).collect();
         let effects = Effects {
             hub: &self.hub,
@@ -282,15 +283,30 @@ impl Runner {
             inputs: &inputs,
             on_probation: self.probation.is_some(),
         };
-        let change = effects.change(&entries, answer);
-        self.submit(entries, change).await;
+        let (change, emitted) = effects.change(&entries, answer);
+        self.submit(entries, change, emitted, tally).await;
     }
 
-    async fn submit(&mut self, entries: Vec<Held>, change: Change) {
+    async fn submit(
+        &mut self,
+        entries: Vec<Held>,
+        change: Change,
+        emitted: Emitted,
+        tally: CounterView,
+    ) {
         match self.hub.store().slot().await {
             Ok(slot) => {
                 let commit = slot.commit(change, &self.chain);
-                self.commits.push_back(Box::pin(async move { (entries, commit.await) }));
+                let (hub, counters) = (self.hub.clone(), Arc::clone(&self.counters));
+                self.commits.push_back(Box::pin(async move {
+                    let result = commit.await;
+                    // What the store refuses was not done.
+                    if result.is_ok() {
+                        emitted.note(&hub);
+                        counters.add(&tally);
+                    }
+                    (entries, result)
+                }));
             }
             Err(closed) => {
                 let result = Err(CommitError::Unavailable {
@@ -401,7 +417,7 @@ impl Runner {
     }
 
     async fn end(&mut self, entries: Vec<Held>, disposition: &Disposition) {
-        self.counters.dead(entries.len() as u64);
+        let tally = CounterView { dead: entries.len() as u64, ..CounterView::default() };
         let mut change = Change::default();
         let module = self.identity.module.as_ref();
         for held in &entries {
@@ -409,7 +425,7 @@ impl Runner {
             self.hub.explanations().settle(id, module, Fate::Rejected);
             change.settle.push((held.endpoint, held.entry.sequence, disposition.clone()));
         }
-        self.submit(entries, change).await;
+        self.submit(entries, change, Emitted::default(), tally).await;
     }
 
     /// Reads the state anew when everything submitted is on disk or undone; false when it could not.
@@ -462,7 +478,7 @@ impl Runner {
         if let Some(instance) = self.instance.take()
             && let Ok(answer) = instance.stop().await
         {
-            self.settle(Vec::new(), answer).await;
+            self.settle(Vec::new(), answer, CounterView::default()).await;
         }
         while let Some((_, result)) = self.commits.next().await {
             if let Err(error) = result {

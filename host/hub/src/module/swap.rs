@@ -7,7 +7,7 @@
 
 use super::runner::Runner;
 use super::version::Probation;
-use super::{Control, State, Switch, record};
+use super::{Control, CounterView, State, Switch, record};
 use std::sync::Arc;
 use tracing::{error, info, warn};
 use weir_core::module_state::ModuleState;
@@ -70,7 +70,7 @@ impl Runner {
     async fn retire(&mut self) {
         if let Some(old) = self.replace_instance(None) {
             match old.stop().await {
-                Ok(answer) => self.settle(Vec::new(), answer).await,
+                Ok(answer) => self.settle(Vec::new(), answer, CounterView::default()).await,
                 Err(fault) => self.note(&fault.to_string()),
             }
         }

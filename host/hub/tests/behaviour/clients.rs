@@ -221,3 +221,43 @@ async fn one_sender_alone_cannot_fill_the_room_of_all() {
     }
     assert_eq!(submitted, limits::INTAKE_SENDER_BYTES / (1024 * 1024));
 }
+
+fn named(name: &str, reliable: bool) -> Publication {
+    let mut properties = PropertiesBuilder::default();
+    properties.push(Key::System(SystemProperty::MessageId), Some(name)).unwrap();
+    let message = Message { properties: properties.build(), ..Message::default() };
+    Publication { message, reliable }
+}
+
+#[tokio::test]
+async fn what_the_store_refused_is_neither_counted_nor_explained_as_accepted() {
+    let hub = TestHub::start().await;
+    let session = hub.connect(&Identity::device("a".parse().unwrap())).await;
+    let explained = async |name: &str| {
+        let name = match name {
+            "last" => MessageName::Last,
+            name => MessageName::Client(name.to_owned()),
+        };
+        hub.hub.explain(&name).await.unwrap().map(|explanation| explanation.id)
+    };
+    let accepted = || {
+        let text = hub.hub.metrics_text().unwrap();
+        let line = text.lines().find(|line| line.starts_with("weir_messages_accepted_total"));
+        line.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let mut intake = session.intake();
+    intake.submit(vec![named("before", true)]).await;
+    intake.settled().await.unwrap();
+    let last = explained("last").await;
+    assert_eq!(explained("before").await, last);
+    hub.limit(INPUT, Some(1));
+    intake.submit(vec![named("waits", true), named("dropped", false)]).await;
+    assert!(timeout(Duration::from_millis(300), intake.settled()).await.is_err());
+    assert_eq!((explained("waits").await, explained("dropped").await), (None, None));
+    assert_eq!((explained("last").await, accepted()), (last.clone(), 1));
+    hub.limit(INPUT, None);
+    assert_eq!(intake.settled().await, Ok(2));
+    assert_ne!(explained("last").await, last);
+    assert_eq!(explained("waits").await, explained("last").await);
+    assert_eq!((explained("dropped").await, accepted()), (None, 2));
+}

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use weir_core::id::Identity;
 use weir_core::port::{Answer, Delivery, Outcome};
-use weir_hub::State;
+use weir_hub::{MessageName, State};
 use weir_store::{Expect, Write};
 
 fn numbered(count: usize, poison: &[usize]) -> Vec<String> {
@@ -117,9 +117,14 @@ async fn a_module_whose_output_has_no_room_waits_loses_nothing_and_counts_no_att
     let tries = hub.instances(&component) - before;
     assert!(tries <= 6, "{tries} instances in half a second");
     assert_eq!(hub.queue(INPUT).await.len(), 200);
+    let passed = hub.module().await.counters.passed;
+    assert_eq!(passed, 0, "what was undone is not counted");
+    let last = hub.hub.explain(&MessageName::Last).await.unwrap().unwrap();
+    assert_eq!(last.sender, other.to_string(), "nor is it explained");
     hub.limit(SINK, None);
     assert_eq!(hub.sunk(200).await, sent);
     wait_for("end", || async { hub.queue(INPUT).await.is_empty().then_some(()) }).await;
+    assert_eq!(hub.module().await.counters.passed, 200);
     assert_eq!(hub.dead_letters().await.len(), 0);
 }
 
