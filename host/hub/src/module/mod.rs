@@ -5,11 +5,14 @@
 
 mod circuit;
 mod effects;
+mod faults;
 mod holding;
 mod parts;
 mod record;
 mod runner;
 mod service;
+mod settling;
+mod starting;
 mod swap;
 mod version;
 

@@ -29,7 +29,7 @@ impl Runner {
     async fn switch(&mut self, switch: Switch) {
         let Switch { version, instance, state, done } = switch;
         self.retire().await;
-        if self.is_stale() && !self.reload_state().await {
+        if self.stale && !self.reload_state().await {
             drop(done.send(Err("the module's state could not be read".to_owned())));
             return;
         }
@@ -74,7 +74,7 @@ impl Runner {
                 Err(fault) => self.note(&fault.to_string()),
             }
         }
-        self.set_reason(StartReason::Recover);
+        self.reason = StartReason::Recover;
         self.flush().await;
     }
 
@@ -92,7 +92,7 @@ impl Runner {
         }
         self.counters.returned();
         self.reset_circuit();
-        self.set_reason(StartReason::Recover);
+        self.reason = StartReason::Recover;
         self.open_inputs().await;
         self.replace_instance(None);
         self.report_return(failed.number, why);
