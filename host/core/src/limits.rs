@@ -27,6 +27,10 @@ pub const MAX_FILTERS_PER_CLIENT: usize = 50;
 pub const MAX_CLIENTS: usize = 5_000;
 /// Connections that have not said who they are may take a quarter of the places, not all.
 pub const MAX_UNKNOWN_CLIENTS: usize = MAX_CLIENTS / 4;
+/// … and those of one source (an address, or an IPv6 /64; loopback is one, too) a fifth of these: more
+/// than the hundred devices that come at once behind a gateway when its power returns, and too few to
+/// shut out the others. Further ones are closed and come again.
+pub const MAX_UNKNOWN_OF_SOURCE: usize = MAX_UNKNOWN_CLIENTS / 5;
 /// Deliveries to one client that it has not acknowledged (IoT Edge: 100).
 pub const CLIENT_WINDOW: usize = 100;
 /// From CONNACK to the first delivery on a subscription of an earlier connection, unless the client
@@ -59,6 +63,12 @@ pub const GROUP_BYTES: usize = 4 * MIB;
 pub const INTAKE_BYTES: usize = 24 * MIB;
 /// Messages of one sender that may wait for a commit.
 pub const INTAKE_MESSAGES: usize = 1_024;
+/// Bytes of them; one read more may come on top. A twelfth of the room of all, so that no sender fills it.
+pub const INTAKE_SENDER_BYTES: usize = 2 * MIB;
+/// Bytes of messages that the store has refused and that wait for room in their queue, all senders
+/// together. They have no part in [`INTAKE_BYTES`], which is for those whom the store can serve;
+/// enough for 160 senders with a window of 100 KiB. Who finds no room here is disconnected at once.
+pub const REFUSED_BYTES: usize = 16 * MIB;
 /// Jobs that may wait for the writer; a further sender waits.
 pub const WRITER_QUEUE: usize = 1_024;
 /// Default size of all queues together, on disk.

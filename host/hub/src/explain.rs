@@ -1,13 +1,15 @@
 //! Why a message went where it went, and what became of it.
 //!
-//! Every accepted message leaves a small trace of its routing here; the place is found by its number
-//! without a search. The ring keeps the last [`weir_core::limits::EXPLANATIONS`] messages at least.
+//! Every message leaves a small trace of its routing here, which counts when the message is accepted:
+//! when its commit is known, or a consumer has it. The place is found by its number without a search.
+//! The ring keeps the last [`weir_core::limits::EXPLANATIONS`] messages at least.
 //! For older ones that are still stored the same table routes them again; that gives the same
 //! answer, because routing is a pure function of table and message.
 
 use crate::Hub;
 use crate::sync::lock;
 use serde::Serialize;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use weir_core::clock::Timestamp;
 use weir_core::id::{Identity, MessageId, ModuleId};
@@ -54,10 +56,17 @@ pub(crate) struct Footprint {
     pub(crate) client_id: Option<Arc<str>>,
 }
 
+#[derive(Debug)]
+struct Noted {
+    footprint: Footprint,
+    /// It is on disk, or it was when a consumer got it, or no route wanted it.
+    accepted: bool,
+}
+
 /// The ring of footprints.
 #[derive(Debug)]
 pub(crate) struct Explanations {
-    shards: Vec<Mutex<Vec<Option<Box<Footprint>>>>>,
+    shards: Vec<Mutex<Vec<Option<Box<Noted>>>>>,
     newest: std::sync::atomic::AtomicU64,
 }
 
@@ -77,17 +86,45 @@ fn place(id: MessageId) -> (usize, usize) {
 }
 
 impl Explanations {
-    /// Remembers how a message was routed.
+    /// Remembers how a message was routed that may be accepted.
     pub(crate) fn note(&self, footprint: Footprint) {
-        self.newest.fetch_max(footprint.id.0, std::sync::atomic::Ordering::Relaxed);
         let (shard, at) = place(footprint.id);
         let mut shard = lock(&self.shards[shard]);
         if shard.is_empty() {
             shard.resize_with(SHARD, || None);
         }
+        let noted = Noted { footprint, accepted: false };
         match &mut shard[at] {
-            Some(old) => **old = footprint,
-            empty => *empty = Some(Box::new(footprint)),
+            Some(old) => **old = noted,
+            empty => *empty = Some(Box::new(noted)),
+        }
+    }
+
+    /// Messages whose numbers follow each other are accepted, but for those that were forgotten.
+    pub(crate) fn accept(&self, ids: Range<u64>) {
+        let mut newest = 0;
+        let mut first = ids.start;
+        while first < ids.end {
+            let (shard, at) = place(MessageId(first));
+            let mut shard = lock(&self.shards[shard]);
+            // One lock for neighbours.
+            for (id, noted) in (first..ids.end).zip(shard.iter_mut().skip(at)) {
+                if let Some(noted) = noted.as_mut().filter(|noted| noted.footprint.id.0 == id) {
+                    noted.accepted = true;
+                    newest = id;
+                }
+            }
+            first += (SHARD - at) as u64;
+        }
+        self.newest.fetch_max(newest, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// A message was dropped before it was accepted.
+    pub(crate) fn forget(&self, id: MessageId) {
+        let (shard, at) = place(id);
+        let mut shard = lock(&self.shards[shard]);
+        if let Some(place) = shard.get_mut(at) {
+            place.take_if(|noted| noted.footprint.id == id);
         }
     }
 
@@ -95,9 +132,13 @@ impl Explanations {
     pub(crate) fn settle(&self, id: MessageId, module: Option<&ModuleId>, fate: Fate) {
         let (shard, at) = place(id);
         let mut shard = lock(&self.shards[shard]);
-        if let Some(Some(footprint)) = shard.get_mut(at)
-            && footprint.id == id
-            && footprint.fates.len() < 16
+        let Some(Some(noted)) = shard.get_mut(at) else { return };
+        let footprint = &mut noted.footprint;
+        if footprint.id != id {
+            return;
+        }
+        noted.accepted = true;
+        if footprint.fates.len() < 16
             // What was undone and done again is told once.
             && footprint.fates.last().is_none_or(|last| last != &(module.cloned(), fate))
         {
@@ -105,11 +146,13 @@ impl Explanations {
         }
     }
 
-    /// The footprint of a message, if it is among the last.
+    /// The footprint of an accepted message, if it is among the last.
     pub(crate) fn find(&self, id: MessageId) -> Option<Footprint> {
         let (shard, at) = place(id);
         let shard = lock(&self.shards[shard]);
-        shard.get(at)?.as_deref().filter(|footprint| footprint.id == id).cloned()
+        let noted = shard.get(at)?.as_deref()?;
+        let found = noted.accepted && noted.footprint.id == id;
+        found.then(|| noted.footprint.clone())
     }
 
     /// The message accepted last.
@@ -120,7 +163,7 @@ impl Explanations {
         }
     }
 
-    /// The newest message with this id given by its client.
+    /// The newest accepted message with this id given by its client.
     pub(crate) fn find_client_id(&self, wanted: &str) -> Option<MessageId> {
         self.shards
             .iter()
@@ -128,8 +171,9 @@ impl Explanations {
                 lock(shard)
                     .iter()
                     .flatten()
-                    .filter(|footprint| footprint.client_id.as_deref() == Some(wanted))
-                    .map(|footprint| footprint.id)
+                    .filter(|noted| noted.accepted)
+                    .filter(|noted| noted.footprint.client_id.as_deref() == Some(wanted))
+                    .map(|noted| noted.footprint.id)
                     .collect::<Vec<_>>()
             })
             .max()

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_core::clock::{Clock, Timestamp};
 use weir_core::id::{DeviceId, Identity, MessageId, ModuleId};
 use weir_core::limits;
@@ -125,10 +125,11 @@ pub(crate) struct Inner {
     tasks: TaskGroup,
     numbers: MessageNumbers,
     routing: ArcSwap<Routing>,
+    /// Bytes of messages that wait for their commit.
     intake: Arc<Semaphore>,
+    /// Bytes of messages that wait for room in a queue.
+    refused: Arc<Semaphore>,
     ready: AtomicBool,
-    /// The stored routes are in force.
-    routed: watch::Sender<bool>,
     runtime: Arc<dyn ModuleRuntime>,
     uplink: Uplink,
     metrics: Metrics,
@@ -174,8 +175,8 @@ impl Hub {
             numbers: MessageNumbers::of_start(start),
             routing: ArcSwap::from_pointee(Routing::empty()),
             intake: Arc::new(Semaphore::new(limits::INTAKE_BYTES)),
+            refused: Arc::new(Semaphore::new(limits::REFUSED_BYTES)),
             ready: AtomicBool::new(false),
-            routed: watch::Sender::new(false),
             runtime,
             uplink: Uplink::new(upstream),
             metrics: Metrics::default(),
@@ -196,18 +197,12 @@ impl Hub {
         hub.0.operations.load(&hub).await?;
         hub.0.idempotency.load(&hub).await?;
         // Modules first: their inputs are then known as theirs when the routes open the queues.
-        hub.0.modules.start_all(&hub).await?;
-        hub.0.routes.load(&hub).await?;
-        hub.0.routed.send_replace(true);
+        let modules = hub.0.modules.load(&hub).await?;
+        let routes = hub.0.routes.load(&hub).await?;
+        hub.0.modules.start(&hub, modules, routes);
         hub.serve_leftovers().await?;
         hub.0.uplink.start(&hub).await?;
         Ok(hub)
-    }
-
-    /// Resolves when the stored routes are in force: what a module sends before would find none.
-    pub(crate) async fn routed(&self) {
-        let mut routed = self.0.routed.subscribe();
-        drop(routed.wait_for(|routed| *routed).await);
     }
 
     /// From now on clients are let in.
@@ -446,13 +441,14 @@ impl Hub {
             fates,
             client_id: None,
         });
-        if append.is_none() {
-            self.0.metrics.drop_messages("no_route", 1);
-        }
         append
     }
 
+    /// Messages that came from a client are on disk, or no route wanted them.
     pub(crate) fn count_received(&self, sender: &Identity, total: u64, unrouted: u64) {
+        if total == 0 {
+            return;
+        }
         self.0.metrics.accepted.inc_by(total);
         let label = SenderLabel { id: sender.to_string() };
         self.0.metrics.received.get_or_create(&label).inc_by(total);
@@ -484,6 +480,12 @@ impl Hub {
         let bytes = u32::try_from(bytes.clamp(1, limits::INTAKE_BYTES)).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.0.intake).acquire_many_owned(bytes).await;
         room.expect("the semaphore is never closed")
+    }
+
+    /// Room for so many bytes of messages that the store has refused, if there is some.
+    pub(crate) fn refused_permit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).ok()?;
+        Arc::clone(&self.0.refused).try_acquire_many_owned(bytes).ok()
     }
 }
 

@@ -3,14 +3,18 @@
 //! **This is the hot path; read it first.** A head hands over what one read of the socket brought, as
 //! a batch. Invariants:
 //!
-//! 1. A message counts as taken only after the commit: [`Intake::settled`] resolves then, in order.
+//! 1. A message counts as taken only after the commit: [`Intake::settled`] resolves then, in order,
+//!    and the counters and explanations of accepted messages say so.
 //! 2. Nothing overtakes: when the store refuses a batch, all behind it on this connection come back
 //!    too and are submitted again in order.
-//! 3. What waits is bounded, for each sender in messages and for all senders together in bytes.
+//! 3. What waits is bounded, for each sender in messages and bytes, for all senders together in bytes.
+//! 4. What the store has refused takes nothing from the room of those whom it serves: it has a room of
+//!    its own, and a sender that finds none there is given up at once.
 
 use crate::Hub;
 use crate::explain::Footprint;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +25,7 @@ use weir_core::id::{Identity, MessageId};
 use weir_core::limits;
 use weir_core::message::Message;
 use weir_core::properties::SystemProperty;
-use weir_store::{Append, Chain, Receipt, Why};
+use weir_store::{Append, Appended, Chain, Receipt, Why};
 
 /// One message on its way in.
 #[derive(Debug)]
@@ -42,19 +46,61 @@ pub enum IntakeError {
         /// Which queue, or what is wrong with the store.
         reason: String,
     },
+    /// The store refused, and [`limits::REFUSED_BYTES`] wait already until it takes more.
+    #[error("there was no room, and too much waits for some already")]
+    TooMuchWaits,
 }
 
 /// A batch that waits for its commit.
 struct Waiting {
     /// How many messages the client sent in it.
     messages: usize,
+    bytes: usize,
+    /// Numbers of its messages; of those on disk cut off.
+    ids: Range<u64>,
+    /// Messages that no route wanted.
+    unrouted: u64,
     /// Set while the store has it.
     receipt: Option<Receipt>,
     /// What the store gave back, to be submitted again.
     rest: Vec<Append>,
     /// Which of the appended messages are reliable, in order; cut along with `rest`.
     reliable: Vec<bool>,
-    _bytes: OwnedSemaphorePermit,
+    room: Room,
+}
+
+impl Waiting {
+    /// The store has answered: a part of the batch from its beginning is on disk, and counts. Says why
+    /// the rest is not.
+    fn stored(&mut self, appended: Appended, hub: &Hub, sender: &Identity) -> Option<Why> {
+        self.receipt = None;
+        let (rest, why) = match appended.refused {
+            Some(refused) => (refused.rest, Some(refused.why)),
+            None => (Vec::new(), None),
+        };
+        let upto = rest.first().map_or(self.ids.end, |append| append.message.id().0);
+        hub.explanations().accept(self.ids.start..upto);
+        hub.count_received(sender, appended.accepted as u64, 0);
+        self.ids.start = upto;
+        self.rest = rest;
+        why
+    }
+}
+
+/// What routing makes of a batch.
+struct Routed {
+    ids: Range<u64>,
+    unrouted: u64,
+    appends: Vec<Append>,
+    reliable: Vec<bool>,
+}
+
+/// What a batch takes room from; it is given back when the batch goes.
+enum Room {
+    /// What waits for its commit.
+    Intake { _share: OwnedSemaphorePermit },
+    /// What the store has refused; also while it is submitted again.
+    Refused { _share: OwnedSemaphorePermit },
 }
 
 /// What one sender has handed over and not got back.
@@ -65,6 +111,8 @@ pub struct Intake {
     waiting: VecDeque<Waiting>,
     /// Messages in `waiting`.
     messages: usize,
+    /// Bytes in `waiting`.
+    bytes: usize,
     /// Messages that are on disk and were not asked for yet.
     done: usize,
     /// What [`Intake::settled`] is to answer when these are given.
@@ -85,6 +133,7 @@ impl Intake {
             chain,
             waiting: VecDeque::new(),
             messages: 0,
+            bytes: 0,
             done: 0,
             failed: None,
             broken: false,
@@ -97,7 +146,9 @@ impl Intake {
     /// room for takes from the room of all, so it is not added to.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.messages < limits::INTAKE_MESSAGES && self.no_room_since.is_none()
+        self.messages < limits::INTAKE_MESSAGES
+            && self.bytes < limits::INTAKE_SENDER_BYTES
+            && self.no_room_since.is_none()
     }
 
     /// True while batches wait for their commit.
@@ -112,8 +163,8 @@ impl Intake {
     pub async fn submit(&mut self, batch: Vec<Publication>) {
         let messages = batch.len();
         let bytes: usize = batch.iter().map(|publication| publication.message.size_bytes()).sum();
-        let Some(permit) = self.room(bytes).await else { return };
-        let (appends, reliable) = self.route(batch);
+        let Some(share) = self.room(bytes).await else { return };
+        let Routed { ids, unrouted, appends, reliable } = self.route(batch);
         // Behind what came back from the store nothing may overtake: it is submitted with that.
         let stays = self.broken || self.again_at.is_some();
         let (receipt, rest) = match stays || appends.is_empty() {
@@ -125,7 +176,13 @@ impl Intake {
             },
         };
         self.messages += messages;
-        self.waiting.push_back(Waiting { messages, receipt, rest, reliable, _bytes: permit });
+        self.bytes += bytes;
+        let room = Room::Intake { _share: share };
+        let waiting = Waiting { messages, bytes, ids, unrouted, receipt, rest, reliable, room };
+        self.waiting.push_back(waiting);
+        if stays && let Err(error) = self.make_way() {
+            self.failed = Some(error);
+        }
     }
 
     /// Room for so many bytes; none when this sender has failed. What fills it may be this sender's
@@ -146,14 +203,13 @@ impl Intake {
         None
     }
 
-    fn route(&self, batch: Vec<Publication>) -> (Vec<Append>, Vec<bool>) {
+    fn route(&self, batch: Vec<Publication>) -> Routed {
         let now = self.hub.clock().now();
         let first = self.hub.numbers().take(batch.len());
         let routing = self.hub.routing();
         let mut appends = Vec::with_capacity(batch.len());
         let mut reliable = Vec::with_capacity(batch.len());
-        let mut unrouted = 0;
-        let total = batch.len() as u64;
+        let ids = first.0..first.0 + batch.len() as u64;
         for (at, publication) in batch.into_iter().enumerate() {
             let id = MessageId(first.0 + at as u64);
             let client_id = publication.message.properties.system(SystemProperty::MessageId);
@@ -171,16 +227,13 @@ impl Intake {
                 fates: Vec::new(),
                 client_id,
             });
-            match append {
-                Some(append) => {
-                    appends.push(append);
-                    reliable.push(publication.reliable);
-                }
-                None => unrouted += 1,
+            if let Some(append) = append {
+                appends.push(append);
+                reliable.push(publication.reliable);
             }
         }
-        self.hub.count_received(&self.identity, total, unrouted);
-        (appends, reliable)
+        let unrouted = ids.end - ids.start - appends.len() as u64;
+        Routed { ids, unrouted, appends, reliable }
     }
 
     /// Resolves when the oldest batch is on disk and says how many of the client's messages that
@@ -201,7 +254,7 @@ impl Intake {
     async fn settle_oldest(&mut self) -> Result<usize, IntakeError> {
         loop {
             if self.broken {
-                self.collect().await;
+                self.collect().await?;
             }
             if self.again_at.is_some() {
                 self.submit_again().await;
@@ -211,34 +264,49 @@ impl Intake {
             };
             if let Some(receipt) = &mut front.receipt {
                 let appended = receipt.await;
-                front.receipt = None;
-                if let Some(refused) = appended.refused {
-                    front.rest = refused.rest;
+                let refused = front.stored(appended, &self.hub, &self.identity);
+                if let Some(why) = refused {
                     self.broken = true;
-                    self.no_room(&refused.why)?;
+                    self.no_room(&why)?;
                     continue;
                 }
             }
             self.no_room_since = None;
-            let done = self.waiting.pop_front().map_or(0, |waiting| waiting.messages);
-            self.messages -= done;
-            return Ok(done);
+            let Some(done) = self.waiting.pop_front() else { continue };
+            self.hub.explanations().accept(done.ids);
+            self.hub.count_received(&self.identity, done.unrouted, done.unrouted);
+            self.messages -= done.messages;
+            self.bytes -= done.bytes;
+            return Ok(done.messages);
         }
     }
 
     /// All batches behind a refused one were refused with it, because they share its chain.
-    async fn collect(&mut self) {
+    async fn collect(&mut self) -> Result<(), IntakeError> {
         for waiting in &mut self.waiting {
             if let Some(receipt) = &mut waiting.receipt {
                 let appended = receipt.await;
-                waiting.receipt = None;
-                waiting.rest = appended.refused.map(|refused| refused.rest).unwrap_or_default();
+                waiting.stored(appended, &self.hub, &self.identity);
             }
         }
         self.chain = self.hub.store().chain();
         self.broken = false;
         self.again_at = Some(Instant::now() + RETRY_ROOM);
         self.drop_unreliable();
+        self.make_way()
+    }
+
+    /// What waits for a full queue gives back its part of the room that all share.
+    fn make_way(&mut self) -> Result<(), IntakeError> {
+        for waiting in &mut self.waiting {
+            if let Room::Refused { .. } = waiting.room {
+                continue;
+            }
+            let bytes = waiting.rest.iter().map(|append| append.message.message().size_bytes());
+            let share = self.hub.refused_permit(bytes.sum()).ok_or(IntakeError::TooMuchWaits)?;
+            waiting.room = Room::Refused { _share: share };
+        }
+        Ok(())
     }
 
     /// Nobody waits for unreliable messages: where there is no room they go.
@@ -248,7 +316,13 @@ impl Intake {
             let skip = waiting.reliable.len() - waiting.rest.len();
             let mut reliable = waiting.reliable.split_off(skip).into_iter();
             let before = waiting.rest.len();
-            waiting.rest.retain(|_| reliable.next().unwrap_or(true));
+            waiting.rest.retain(|append| {
+                let stays = reliable.next().unwrap_or(true);
+                if !stays {
+                    self.hub.explanations().forget(append.message.id());
+                }
+                stays
+            });
             waiting.reliable = vec![true; waiting.rest.len()];
             dropped += (before - waiting.rest.len()) as u64;
         }

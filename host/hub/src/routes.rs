@@ -112,6 +112,11 @@ impl RouteError {
     }
 }
 
+/// Proof that the stored routes are in force. Without it no module runs: what it sends before would
+/// find no route, and be dropped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InForce(());
+
 type Specs = BTreeMap<RouteName, (RouteSpec, u64)>;
 
 /// The routes of the hub.
@@ -123,13 +128,14 @@ pub struct Routes {
 
 impl Routes {
     /// Puts the stored routes in force.
-    pub(crate) async fn load(&self, hub: &Hub) -> Result<(), RouteError> {
+    pub(crate) async fn load(&self, hub: &Hub) -> Result<InForce, RouteError> {
         let specs = stored(hub).await?;
         let plain: BTreeMap<_, _> =
             specs.into_iter().map(|(name, (spec, _))| (name, spec)).collect();
         let tables = hub.store().documents(TABLE, "", None, limits::ROUTE_TABLES + 1).await?;
         let revision = tables.last().and_then(|table| table.key.parse().ok()).unwrap_or(0);
-        self.enforce(hub, &plain, revision).await
+        self.enforce(hub, &plain, revision).await?;
+        Ok(InForce(()))
     }
 
     /// Creates or replaces a route. True when it is new.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 use weir_core::limits;
 use weir_core::port::Consumer;
 use weir_hub::tasks::Stop;
@@ -41,6 +41,7 @@ const LAST_COMMIT: Duration = Duration::from_secs(3);
 
 /// A connection whose CONNECT was accepted; CONNACK waits to be written.
 pub(crate) struct Connection<S> {
+    hub: Hub,
     wire: Wire<S>,
     session: Session,
     state: State,
@@ -86,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             will,
             ending: None,
         };
-        Self { wire, session, state }
+        Self { hub: hub.clone(), wire, session, state }
     }
 
     /// Serves the client until something ends it, and says what.
@@ -128,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         stop: &Stop,
         restore: Option<Instant>,
     ) -> Result<Vec<Change>, Error> {
-        let Self { wire, session, state } = self;
+        let Self { wire, session, state, .. } = self;
         let mut left = pin!(session.left());
         let mut draining = pin!(stop.draining());
         let mut timer = pin!(sleep_until(Instant::now() + limits::PACKET_LIMIT));
@@ -192,11 +193,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.session.leave_inputs();
         let State { inbound, outbound, parcels, intake, will, .. } = self.state;
         drop((outbound, parcels));
+        // Nobody sends a will again: whatever its QoS, it is to be known what became of it.
         let will = will.filter(|_| end.publishes_will());
-        if !matches!(end, Error::NoRoom(_)) {
-            let last = settle_last(inbound, intake, will, &mut self.wire.outgoing);
-            if !matches!(timeout(LAST_COMMIT, last).await, Ok(Ok(()))) {
-                debug!(client = %self.session.identity(), "the last messages have no commit yet");
+        let will = will.map(|will| Publication { reliable: true, ..will });
+        let has_will = will.is_some();
+        let settled = match end {
+            Error::NoRoom(_) => false,
+            _ => {
+                let last = settle_last(inbound, intake, will, &mut self.wire.outgoing);
+                matches!(timeout(LAST_COMMIT, last).await, Ok(Ok(())))
+            }
+        };
+        if !settled {
+            let client = self.session.identity();
+            debug!(%client, "the last messages have no commit yet");
+            if has_will {
+                warn!(%client, "the client's will is dropped, there was no room for it in time");
+                self.hub.metrics().drop_messages("queue_full", 1);
             }
         }
         drop(self.session);

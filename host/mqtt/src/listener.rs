@@ -2,7 +2,8 @@
 //!
 //! Nothing that a stranger does holds the accept loop: handshakes run in the connection's task, under
 //! limits. Those who have not proven who they are may have a quarter of the places; further ones wait
-//! in the system's backlog, so that a storm of honest clients is served in turn.
+//! in the system's backlog, so that a storm of honest clients is served in turn. One source may have a
+//! fifth of them.
 
 use crate::connection::Connection;
 use crate::error::{Error, Refused};
@@ -91,15 +92,25 @@ impl Server {
         security: Security,
         place: OwnedSemaphorePermit,
     ) {
-        let Some(visit) = self.sources.enter(address.ip(), Instant::now()) else {
-            debug!(peer = %address, "closed: too many failed logins from there");
-            return;
-        };
+        let Some(visit) = self.visit(address) else { return };
         let guest = Guest { _place: place, visit };
         let server = self.clone();
         self.hub.tasks().spawn(TaskKind::PerClient, "mqtt client", move |stop| async move {
             server.greet(stream, address, security, guest, stop).await;
         });
+    }
+
+    /// None when the connection is to be closed, because too many come from there.
+    fn visit(&self, address: SocketAddr) -> Option<Visit> {
+        match self.sources.enter(address.ip(), Instant::now()) {
+            Ok(visit) => Some(visit),
+            Err(crowded) => {
+                if crowded.news {
+                    warn!(peer = %address, "too many connections from there that have not logged in, further ones are closed");
+                }
+                None
+            }
+        }
     }
 
     async fn greet(
@@ -147,8 +158,7 @@ impl Server {
             place = place => place,
             () = stop.draining() => return,
         };
-        let visit = self.sources.enter(peer.address.ip(), Instant::now());
-        if let (Ok(place), Some(visit)) = (place, visit) {
+        if let (Ok(place), Some(visit)) = (place, self.visit(peer.address)) {
             Box::pin(self.host(stream, peer, Guest { _place: place, visit }, &stop)).await;
         }
     }

@@ -1,14 +1,16 @@
-//! Where failed logins come from: who fails again and again is answered slowly.
+//! Where connections come from that have not proven who they are: no source may have all the places,
+//! and who fails again and again is answered slowly.
 //!
 //! A source is an address (of IPv6 the /64, which is one customer's). Clients behind one address may be
 //! many and honest, so nobody is locked out for another's failure: only refusals are delayed, and a
-//! source with many of them may have few connections at a time that have not proven who they are.
+//! source has a share of the places for the unproven, a small one when many of its logins fail.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use weir_core::limits;
 
 /// Failures that are answered at once: a typing error.
 const FREE: u32 = 3;
@@ -31,6 +33,8 @@ struct Record {
     failed: Instant,
     /// Connections that have not proven who they are.
     unproven: usize,
+    /// One was turned away since the source last had none.
+    turned_away: bool,
 }
 
 /// Sources of connections that have failed, or have not proven who they are yet.
@@ -44,24 +48,36 @@ pub(crate) struct Visit {
     source: IpAddr,
 }
 
+/// A source has as many connections as it may have that have not proven who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Crowded {
+    /// It was not so a moment ago.
+    pub(crate) news: bool,
+}
+
 impl Sources {
-    /// A connection comes; none when its source has too many and a bad name.
-    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Visit> {
+    /// A connection comes.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Visit, Crowded> {
         let source = source_of(address);
         let mut records = self.lock();
         if !records.contains_key(&source) && records.len() >= SOURCES {
             forget_one(&mut records);
         }
-        let record =
-            records.entry(source).or_insert(Record { failures: 0, failed: now, unproven: 0 });
+        let new = Record { failures: 0, failed: now, unproven: 0, turned_away: false };
+        let record = records.entry(source).or_insert(new);
         if now.duration_since(record.failed) >= MEMORY {
             record.failures = 0;
         }
-        if record.failures >= SUSPICIOUS && record.unproven >= SUSPICIOUS_CONNECTIONS {
-            return None;
+        let places = match record.failures >= SUSPICIOUS {
+            true => SUSPICIOUS_CONNECTIONS,
+            false => limits::MAX_UNKNOWN_OF_SOURCE,
+        };
+        if record.unproven >= places {
+            let news = !std::mem::replace(&mut record.turned_away, true);
+            return Err(Crowded { news });
         }
         record.unproven += 1;
-        Some(Visit { sources: Arc::clone(self), source })
+        Ok(Visit { sources: Arc::clone(self), source })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Record>> {
@@ -88,8 +104,11 @@ impl Drop for Visit {
         let mut records = self.sources.lock();
         if let Some(record) = records.get_mut(&self.source) {
             record.unproven = record.unproven.saturating_sub(1);
-            if record.unproven == 0 && record.failures == 0 {
-                records.remove(&self.source);
+            if record.unproven == 0 {
+                record.turned_away = false;
+                if record.failures == 0 {
+                    records.remove(&self.source);
+                }
             }
         }
     }
@@ -137,10 +156,23 @@ mod tests {
         for _ in 0..SUSPICIOUS {
             honest[0].failed(now);
         }
-        assert!(sources.enter(SOURCE, now).is_none());
-        assert!(sources.enter("192.0.2.1".parse().unwrap(), now).is_some(), "another source");
+        assert!(sources.enter(SOURCE, now).is_err());
+        assert!(sources.enter("192.0.2.1".parse().unwrap(), now).is_ok(), "another source");
         drop(honest);
-        assert!(sources.enter(SOURCE, now).is_some(), "it is slowed down, not locked out");
+        assert!(sources.enter(SOURCE, now).is_ok(), "it is slowed down, not locked out");
+    }
+
+    #[test]
+    fn a_source_without_failures_may_have_its_share_and_no_more() {
+        let (sources, now) = start();
+        let enter = || sources.enter(SOURCE, now);
+        let all: Vec<_> = (0..limits::MAX_UNKNOWN_OF_SOURCE).map(|_| enter().unwrap()).collect();
+        assert_eq!(enter().unwrap_err(), Crowded { news: true });
+        assert_eq!(enter().unwrap_err(), Crowded { news: false });
+        assert!(sources.enter("192.0.2.1".parse().unwrap(), now).is_ok(), "another source");
+        drop(all);
+        assert!(enter().is_ok());
+        assert_eq!(sources.lock().len(), 0);
     }
 
     #[test]

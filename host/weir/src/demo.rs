@@ -355,10 +355,18 @@ impl Demo {
     }
 
     /// Resolves when nothing waits in any queue.
+    /// Nothing waits any more, and all that the filter did is counted: a moment after it is on disk.
     async fn drained(&self) {
-        while self.hub().store().usage().queues.iter().any(|queue| queue.messages > 0) {
+        let sent: u64 = self.sensors.report().sent.iter().sum();
+        let waits = || self.hub().store().usage().queues.iter().any(|queue| queue.messages > 0);
+        while waits() || self.filtered().await < sent {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    async fn filtered(&self) -> u64 {
+        let module = self.hub().modules().get(self.hub(), &filter()).await;
+        module.map_or(0, |module| module.counters.dropped + module.counters.passed)
     }
 }
 

@@ -6,12 +6,12 @@ use crate::Hub;
 use crate::explain::Fate;
 use std::time::Duration;
 use weir_core::digest::Digest;
-use weir_core::id::{Identity, OutputName, Sequence};
+use weir_core::id::{Identity, MessageId, OutputName, Sequence};
 use weir_core::limits;
 use weir_core::message::{Message, StampedMessage};
 use weir_core::module::{ModuleSpec, RejectPolicy, RetryOrder, RetrySpec};
 use weir_core::port::{Answer, Emission, Outcome};
-use weir_store::{Append, Change, Disposition, EndpointId, Entry};
+use weir_store::{Change, Disposition, EndpointId, Entry};
 
 /// An entry together with the input it came in by.
 #[derive(Debug, Clone)]
@@ -32,6 +32,24 @@ pub(crate) fn from_number(number: u64) -> (Sequence, u16) {
     (Sequence(number >> 6), u16::try_from(number & 63).unwrap_or(0))
 }
 
+/// What is to be noted when a change is on disk.
+#[derive(Debug, Default)]
+pub(crate) struct Emitted {
+    /// Numbers of the messages that the module sent.
+    ids: Vec<MessageId>,
+    /// How many of them no route wanted.
+    unrouted: u64,
+}
+
+impl Emitted {
+    pub(crate) fn note(&self, hub: &Hub) {
+        for id in &self.ids {
+            hub.explanations().accept(id.0..id.0 + 1);
+        }
+        hub.metrics().drop_messages("no_route", self.unrouted);
+    }
+}
+
 /// Turns answers of one module into changes.
 pub(crate) struct Effects<'a> {
     pub(crate) hub: &'a Hub,
@@ -46,10 +64,11 @@ pub(crate) struct Effects<'a> {
 
 impl Effects<'_> {
     /// The change of a whole batch.
-    pub(crate) fn change(&self, entries: &[Held], answer: Answer) -> Change {
+    pub(crate) fn change(&self, entries: &[Held], answer: Answer) -> (Change, Emitted) {
         let mut change = Change::default();
+        let mut emitted = Emitted::default();
         for (held, outcome) in entries.iter().zip(answer.outcomes) {
-            self.outcome(held, outcome, &mut change);
+            self.outcome(held, outcome, &mut change, &mut emitted);
         }
         // Nobody knows which message a send is owed to: the one furthest round a loop counts.
         let hops = entries.iter().map(|held| held.entry.record.message.hops().saturating_add(1));
@@ -57,7 +76,7 @@ impl Effects<'_> {
         for send in answer.sends {
             let message = self.emission(send);
             let stamped = message.stamp(self.identity, self.hub.number(), self.hub.clock().now());
-            self.route(stamped.after_hops(hops), &mut change.append);
+            self.route(stamped.after_hops(hops), &mut change, &mut emitted);
         }
         for number in answer.releases {
             let (sequence, input) = from_number(number);
@@ -70,10 +89,10 @@ impl Effects<'_> {
             let module = self.identity.module.as_ref().map(ToString::to_string);
             change.state = Some((module.unwrap_or_default(), answer.state));
         }
-        change
+        (change, emitted)
     }
 
-    fn outcome(&self, held: &Held, outcome: Outcome, change: &mut Change) {
+    fn outcome(&self, held: &Held, outcome: Outcome, change: &mut Change, emitted: &mut Emitted) {
         let message = &held.entry.record.message;
         let mut settle = |disposition| {
             change.settle.push((held.endpoint, held.entry.sequence, disposition));
@@ -107,7 +126,7 @@ impl Effects<'_> {
                 settle(Disposition::Done);
                 let onward =
                     Message { output: Some(self.output(output)), ..message.message().clone() };
-                self.forward(message, onward, change);
+                self.forward(message, onward, change, emitted);
                 Fate::Passed
             }
             Outcome::Annotate { output, set, unset } => {
@@ -118,7 +137,7 @@ impl Effects<'_> {
                         let body = message.body().clone();
                         let onward =
                             Message { body, properties, output: Some(self.output(output)) };
-                        self.forward(message, onward, change);
+                        self.forward(message, onward, change, emitted);
                         Fate::Passed
                     }
                     Err(error) => {
@@ -133,7 +152,7 @@ impl Effects<'_> {
             Outcome::Emit(emissions) => {
                 settle(Disposition::Done);
                 for emission in emissions {
-                    self.forward(message, self.emission(emission), change);
+                    self.forward(message, self.emission(emission), change, emitted);
                 }
                 Fate::Replaced
             }
@@ -141,15 +160,23 @@ impl Effects<'_> {
         self.hub.explanations().settle(message.id(), self.identity.module.as_ref(), fate);
     }
 
-    fn forward(&self, from: &StampedMessage, onward: Message, change: &mut Change) {
+    fn forward(
+        &self,
+        from: &StampedMessage,
+        onward: Message,
+        change: &mut Change,
+        emitted: &mut Emitted,
+    ) {
         let now = self.hub.clock().now();
         let stamped = from.forward(onward, self.identity, self.hub.number(), now);
-        self.route(stamped, &mut change.append);
+        self.route(stamped, change, emitted);
     }
 
-    fn route(&self, message: StampedMessage, appends: &mut Vec<Append>) {
-        if let Some(append) = self.hub.route(message) {
-            appends.push(append);
+    fn route(&self, message: StampedMessage, change: &mut Change, emitted: &mut Emitted) {
+        emitted.ids.push(message.id());
+        match self.hub.route(message) {
+            Some(append) => change.append.push(append),
+            None => emitted.unrouted += 1,
         }
     }
 

@@ -5,11 +5,14 @@
 
 mod circuit;
 mod effects;
+mod faults;
 mod holding;
 mod parts;
 mod record;
 mod runner;
 mod service;
+mod settling;
+mod starting;
 mod swap;
 mod version;
 
@@ -138,9 +141,15 @@ pub struct CounterView {
     pub returns: u64,
 }
 
-impl Counters {
-    fn batch(&self, messages: usize, answer: &Answer) {
-        let mut view = CounterView { emitted: answer.sends.len() as u64, ..CounterView::default() };
+impl CounterView {
+    /// What one call did, when its change is on disk.
+    fn of_call(messages: usize, answer: &Answer) -> Self {
+        let mut view = Self {
+            batches: 1,
+            messages: messages as u64,
+            emitted: answer.sends.len() as u64,
+            ..Self::default()
+        };
         for outcome in &answer.outcomes {
             match outcome {
                 Outcome::Drop | Outcome::Accepted | Outcome::Abandon { .. } => view.dropped += 1,
@@ -151,27 +160,32 @@ impl Counters {
                 Outcome::Reject { .. } => view.rejected += 1,
             }
         }
+        view
+    }
+}
+
+impl Counters {
+    fn add(&self, view: &CounterView) {
         let add = |counter: &AtomicU64, by: u64| {
             if by > 0 {
                 counter.fetch_add(by, Ordering::Relaxed);
             }
         };
-        add(&self.batches, 1);
-        add(&self.messages, messages as u64);
+        add(&self.batches, view.batches);
+        add(&self.messages, view.messages);
         add(&self.dropped, view.dropped);
         add(&self.passed, view.passed);
         add(&self.emitted, view.emitted);
         add(&self.held, view.held);
         add(&self.retried, view.retried);
         add(&self.rejected, view.rejected);
+        add(&self.faults, view.faults);
+        add(&self.dead, view.dead);
+        add(&self.returns, view.returns);
     }
 
     fn fault(&self) {
         self.faults.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn dead(&self, count: u64) {
-        self.dead.fetch_add(count, Ordering::Relaxed);
     }
 
     fn returned(&self) {

@@ -1,6 +1,7 @@
 //! The loop of one Wasm module: batches from its inputs through its instance into the store.
 //!
-//! Invariants:
+//! Its parts by subject: `starting` (and resting, and ending), `settling` (answers to the disk),
+//! `faults`, `holding` (and retries), `swap`. Invariants of them all:
 //!
 //! 1. Calls happen in order, one at a time; their changes go to the store in the same order on one
 //!    chain, at most [`limits::BATCHES_AHEAD`] ahead of the last commit.
@@ -13,32 +14,28 @@
 //!    by a version on probation.
 
 use super::circuit::Circuit;
-use super::effects::{Effects, Held, number};
+use super::effects::{Held, number};
 use super::holding::Holding;
 use super::parts::{Input, Part, next_part};
 use super::version::{Probation, Version};
-use super::{Control, Counters, Report, State};
+use super::{Control, CounterView, Counters, Report, State};
 use crate::Hub;
-use crate::explain::Fate;
+use crate::routes::InForce;
 use crate::tasks::Stop;
 use futures::stream::{FuturesOrdered, StreamExt};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
 use weir_core::backoff::Backoff;
 use weir_core::id::Identity;
 use weir_core::limits;
-use weir_core::module::{TrapPolicy, WhenOpen};
 use weir_core::module_state::ModuleState;
-use weir_core::port::{Answer, Batch, BoxFuture, Delivery, Fault, Instance, Outcome, StartReason};
-use weir_store::{Chain, Change, CommitError, Committed, Disposition, EndpointId};
+use weir_core::port::{Batch, BoxFuture, Delivery, Instance, StartReason};
+use weir_store::{Chain, CommitError, Committed};
 
-/// Least time between two attempts to store what did not fit.
-const ROOM_PAUSE: Duration = Duration::from_millis(200);
-
-type Commits = FuturesOrdered<BoxFuture<'static, (Vec<Held>, Result<Committed, CommitError>)>>;
+pub(super) type Commits =
+    FuturesOrdered<BoxFuture<'static, (Vec<Held>, Result<Committed, CommitError>)>>;
 
 /// The task of one module.
 pub(crate) struct Runner {
@@ -51,23 +48,23 @@ pub(crate) struct Runner {
     pub(super) control: mpsc::Receiver<Control>,
     pub(super) report: watch::Sender<Report>,
     pub(super) counters: Arc<Counters>,
-    instance: Option<Arc<dyn Instance>>,
+    pub(super) instance: Option<Arc<dyn Instance>>,
     pub(super) readers: Vec<Input>,
-    turn: usize,
+    pub(super) turn: usize,
     pub(super) parts: VecDeque<Part>,
     pub(super) holding: Holding,
-    commits: Commits,
-    chain: Chain,
-    circuit: Circuit,
-    restart: Backoff,
-    reason: StartReason,
+    pub(super) commits: Commits,
+    pub(super) chain: Chain,
+    pub(super) circuit: Circuit,
+    pub(super) restart: Backoff,
+    pub(super) reason: StartReason,
     /// It was told to stop and has.
-    stopped: bool,
+    pub(super) stopped: bool,
     /// The state in memory may hold what was never committed; nothing starts before it is read anew.
-    stale: bool,
+    pub(super) stale: bool,
 }
 
-enum Event {
+pub(super) enum Event {
     Drain,
     Control(Option<Control>),
     Committed(Vec<Held>, Result<Committed, CommitError>),
@@ -111,11 +108,7 @@ impl Runner {
     }
 
     /// Runs until asked to stop; the inputs' queues stay.
-    pub(crate) async fn run(mut self, stop: Stop) {
-        tokio::select! {
-            () = self.hub.routed() => {}
-            () = stop.draining() => return,
-        }
+    pub(super) async fn run(mut self, stop: Stop, _routes: InForce) {
         self.open_inputs().await;
         while !self.stopped {
             if self.instance.is_none() && !self.start(&stop).await {
@@ -141,7 +134,7 @@ impl Runner {
         }
     }
 
-    async fn event(&mut self, stop: &Stop) -> Event {
+    pub(super) async fn event(&mut self, stop: &Stop) -> Event {
         let room = self.commits.len() < limits::BATCHES_AHEAD;
         let next = next_part(
             &mut self.parts,
@@ -160,97 +153,6 @@ impl Runner {
         }
     }
 
-    /// Starts an instance of the present version; false when it did not, after a pause.
-    async fn start(&mut self, stop: &Stop) -> bool {
-        if let Some(rest) = self.circuit.rests(self.hub.clock().now()) {
-            self.rest(rest, stop).await;
-            return false;
-        }
-        // What the instance before this one held is known when its last batches are on disk.
-        self.flush().await;
-        if self.stale && !self.reload_state().await {
-            let wait = self.restart.next_wait(fastrand::f64());
-            self.set_state(State::BackingOff);
-            self.rest(wait, stop).await;
-            return false;
-        }
-        self.set_state(State::Starting);
-        let start = self.version.start(&self.identity, self.reason, Arc::clone(&self.state));
-        match self.hub.runtime().start(start).await {
-            Ok(instance) => {
-                self.restart.reset();
-                self.replace_instance(Some(instance));
-                self.set_state(State::Running);
-                true
-            }
-            Err(cause) if self.previous.is_some() => {
-                self.go_back(&cause.to_string()).await;
-                false
-            }
-            Err(cause) => {
-                let wait = self.restart.next_wait(fastrand::f64());
-                error!(module = %self.identity, error = %cause, retry_in = ?wait, "module did not start");
-                self.note(&cause.to_string());
-                self.set_state(State::BackingOff);
-                self.rest(wait, stop).await;
-                false
-            }
-        }
-    }
-
-    /// Waits, but hears what it is told meanwhile.
-    async fn rest(&mut self, wait: Duration, stop: &Stop) {
-        let bypass = self.version.spec.errors.when_open == WhenOpen::Bypass;
-        let until = tokio::time::sleep(wait);
-        tokio::pin!(until);
-        loop {
-            let event = tokio::select! {
-                () = &mut until => return,
-                event = self.event(stop) => event,
-            };
-            match event {
-                Event::Drain | Event::Control(None) => return,
-                Event::Control(Some(Control::Stop(done))) => {
-                    self.finish().await;
-                    self.stopped = true;
-                    done.send(()).ok();
-                    return;
-                }
-                Event::Control(Some(control)) => {
-                    self.control(control).await;
-                    return;
-                }
-                Event::Committed(entries, result) => self.committed(entries, result).await,
-                Event::Part(part) if bypass => {
-                    let Some(part) = self.end_loops(part).await else { continue };
-                    let answer = Answer {
-                        outcomes: vec![Outcome::Pass { output: 0 }; part.entries.len()],
-                        ..Answer::default()
-                    };
-                    self.settle(part.entries, answer).await;
-                }
-                Event::Part(part) => {
-                    self.parts.push_front(part);
-                    // Nothing is taken from the queues while the module rests.
-                    tokio::select! {
-                        () = &mut until => return,
-                        () = stop.draining() => return,
-                        control = self.control.recv() => match control {
-                            Some(Control::Stop(done)) => {
-                                self.finish().await;
-                                self.stopped = true;
-                                done.send(()).ok();
-                                return;
-                            }
-                            Some(control) => { self.control(control).await; return; }
-                            None => return,
-                        },
-                    }
-                }
-            }
-        }
-    }
-
     async fn handle(&mut self, part: Part, _stop: &Stop) {
         let Some(instance) = self.instance.clone() else {
             self.parts.push_front(part);
@@ -263,8 +165,8 @@ impl Runner {
                 self.circuit.success(part.suspect);
                 self.keep_quota(&part.entries, &mut answer);
                 let (entries, waits) = self.keep_order(part.entries, &mut answer);
-                self.counters.batch(entries.len(), &answer);
-                self.settle(entries, answer).await;
+                let tally = CounterView::of_call(entries.len(), &answer);
+                self.settle(entries, answer, tally).await;
                 if waits {
                     // What waits behind a retry is known when the retry is on disk.
                     self.flush().await;
@@ -272,241 +174,6 @@ impl Runner {
                 self.on_probation_success().await;
             }
             Err(fault) => self.fault(part, fault).await,
-        }
-    }
-
-    pub(super) async fn settle(&mut self, entries: Vec<Held>, answer: Answer) {
-        let inputs: Vec<EndpointId> = self.readers.iter().map(|input| input.endpoint).collect();
-        let effects = Effects {
-            hub: &self.hub,
-            identity: &self.identity,
-            spec: &self.version.spec,
-            component: self.version.spec.component,
-            inputs: &inputs,
-            on_probation: self.probation.is_some(),
-        };
-        let change = effects.change(&entries, answer);
-        self.submit(entries, change).await;
-    }
-
-    async fn submit(&mut self, entries: Vec<Held>, change: Change) {
-        match self.hub.store().slot().await {
-            Ok(slot) => {
-                let commit = slot.commit(change, &self.chain);
-                self.commits.push_back(Box::pin(async move { (entries, commit.await) }));
-            }
-            Err(closed) => {
-                let result = Err(CommitError::Unavailable {
-                    cause: Arc::new(closed),
-                    change: Box::new(change),
-                });
-                self.commits.push_back(Box::pin(async move { (entries, result) }));
-            }
-        }
-    }
-
-    async fn committed(&mut self, entries: Vec<Held>, result: Result<Committed, CommitError>) {
-        let Err(error) = result else { return };
-        // The store took nothing of this and of all behind it.
-        warn!(module = %self.identity, error = %error, "what the module did could not be stored, it is undone");
-        self.put_back(&entries);
-        while let Some((entries, _)) = self.commits.next().await {
-            self.put_back(&entries);
-        }
-        self.chain = self.hub.store().chain();
-        self.instance = None;
-        self.reason = StartReason::Recover;
-        self.reload_state().await;
-        let full = match &error {
-            CommitError::Full { endpoint, .. } => *endpoint,
-            CommitError::Unavailable { .. } | CommitError::Broken { .. } => None,
-        };
-        let on = full.and_then(|endpoint| self.hub.endpoint_name(endpoint));
-        self.set_state(State::Paused { on });
-        // Room anywhere wakes everyone who waits, so there is a floor.
-        tokio::join!(self.hub.store().room(), tokio::time::sleep(ROOM_PAUSE));
-    }
-
-    /// The instance is spent and its batch undone. One that ended without an answer is met like a
-    /// trap, so that a message which ends it each time does not hold up those behind it; but nobody
-    /// undid what it did to the state.
-    async fn fault(&mut self, part: Part, fault: Fault) {
-        self.instance = None;
-        self.reason = StartReason::Recover;
-        self.answer_fault(part, &fault).await;
-        if !fault.is_guest() {
-            self.flush().await;
-            self.reload_state().await;
-        }
-    }
-
-    async fn answer_fault(&mut self, mut part: Part, fault: &Fault) {
-        self.counters.fault();
-        self.note(&fault.to_string());
-        let now = self.hub.clock().now();
-        if self.probation.is_some() {
-            warn!(module = %self.identity, error = %fault, "a version on probation failed");
-            self.parts.push_front(part);
-            self.go_back(&fault.to_string()).await;
-            return;
-        }
-        warn!(module = %self.identity, messages = part.entries.len(), error = %fault, "module call failed");
-        // The attempts of a message that stands alone are one fault: they are meant to fail.
-        if part.alone == 0 && self.circuit.fault(now, part.suspect) {
-            error!(module = %self.identity, "the module failed too often and rests");
-            self.set_state(State::CircuitOpen);
-        }
-        if part.entries.len() > 1 {
-            let tail = part.entries.split_off(part.entries.len() / 2);
-            self.parts.push_front(Part { entries: tail, alone: 0, suspect: true });
-            self.parts.push_front(Part { entries: part.entries, alone: 0, suspect: true });
-            return;
-        }
-        part.alone += 1;
-        part.suspect = true;
-        match part.alone >= self.version.spec.errors.retry.max_attempts {
-            true => self.set_aside(part, fault).await,
-            false => self.parts.push_front(part),
-        }
-    }
-
-    /// Messages that have come through too many modules end here; gives the others.
-    async fn end_loops(&mut self, mut part: Part) -> Option<Part> {
-        if part.entries.iter().all(|held| held.entry.record.message.hops() < limits::MAX_HOPS) {
-            return Some(part);
-        }
-        let (looped, others): (Vec<Held>, Vec<Held>) = part
-            .entries
-            .into_iter()
-            .partition(|held| held.entry.record.message.hops() >= limits::MAX_HOPS);
-        let reason = format!("came through {} modules: the routes form a loop", limits::MAX_HOPS);
-        let code = Some("hop-limit".to_owned());
-        self.end(looped, &Disposition::Dead { reason, code, module_digest: None }).await;
-        part.entries = others;
-        (!part.entries.is_empty()).then_some(part)
-    }
-
-    /// A message that the module cannot take, alone as it is.
-    async fn set_aside(&mut self, part: Part, fault: &Fault) {
-        let code = match fault {
-            Fault::TimeOut(_) => "time-out",
-            Fault::Trap(_) | Fault::Contract(_) | Fault::Unavailable { .. } => "trap",
-        };
-        let disposition = match self.version.spec.errors.trap {
-            TrapPolicy::DeadLetter => Disposition::Dead {
-                reason: fault.to_string(),
-                code: Some(code.to_owned()),
-                module_digest: Some(self.version.spec.component),
-            },
-            TrapPolicy::Drop => Disposition::Done,
-        };
-        self.end(part.entries, &disposition).await;
-    }
-
-    async fn end(&mut self, entries: Vec<Held>, disposition: &Disposition) {
-        self.counters.dead(entries.len() as u64);
-        let mut change = Change::default();
-        let module = self.identity.module.as_ref();
-        for held in &entries {
-            let id = held.entry.record.message.id();
-            self.hub.explanations().settle(id, module, Fate::Rejected);
-            change.settle.push((held.endpoint, held.entry.sequence, disposition.clone()));
-        }
-        self.submit(entries, change).await;
-    }
-
-    /// Reads the state anew when everything submitted is on disk or undone; false when it could not.
-    pub(super) async fn reload_state(&mut self) -> bool {
-        let module = self.identity.module.as_ref().map(ToString::to_string).unwrap_or_default();
-        let quota = usize::try_from(self.version.spec.limits.state.0).unwrap_or(usize::MAX);
-        match self.hub.store().module_state(&module).await {
-            Ok(values) => {
-                *crate::sync::lock(&self.state) = ModuleState::new(values, quota);
-                self.stale = false;
-            }
-            Err(cause) => {
-                error!(module, error = %cause, "the module's state could not be read");
-                self.stale = true;
-            }
-        }
-        !self.stale
-    }
-
-    /// Opens the readers of the present version's inputs; those that stay are kept. What waits to be
-    /// handled again goes back, because its input may have another number now.
-    pub(super) async fn open_inputs(&mut self) {
-        for part in std::mem::take(&mut self.parts) {
-            self.put_back(&part.entries);
-        }
-        let mut old = std::mem::take(&mut self.readers);
-        for name in &self.version.spec.inputs {
-            let endpoint = match self.hub.input_endpoint(&self.identity, name).await {
-                Ok(endpoint) => endpoint,
-                Err(cause) => {
-                    error!(module = %self.identity, input = %name, error = %cause, "an input's queue could not be opened");
-                    continue;
-                }
-            };
-            if let Some(at) = old.iter().position(|input| input.endpoint == endpoint) {
-                self.readers.push(old.swap_remove(at));
-                continue;
-            }
-            match self.hub.store().reader(endpoint) {
-                Ok(reader) => self.readers.push(Input { endpoint, reader }),
-                Err(cause) => {
-                    error!(module = %self.identity, input = %name, error = %cause, "an input's queue is in use");
-                }
-            }
-        }
-        self.turn = 0;
-    }
-
-    async fn finish(&mut self) {
-        if let Some(instance) = self.instance.take()
-            && let Ok(answer) = instance.stop().await
-        {
-            self.settle(Vec::new(), answer).await;
-        }
-        while let Some((_, result)) = self.commits.next().await {
-            if let Err(error) = result {
-                warn!(module = %self.identity, error = %error, "the module's last work was not stored, it will be done again");
-                break;
-            }
-        }
-        self.parts.clear();
-        self.readers.clear();
-        self.set_state(State::Stopped);
-        info!(module = %self.identity, "module stopped");
-    }
-
-    pub(super) fn replace_instance(
-        &mut self,
-        instance: Option<Arc<dyn Instance>>,
-    ) -> Option<Arc<dyn Instance>> {
-        self.holding = Holding::default();
-        for input in &self.readers {
-            input.reader.redeliver_held();
-        }
-        std::mem::replace(&mut self.instance, instance)
-    }
-
-    pub(super) fn reset_circuit(&mut self) {
-        self.circuit = Circuit::new(self.version.spec.errors.open_after.0);
-        self.restart.reset();
-    }
-
-    pub(super) fn is_stale(&self) -> bool {
-        self.stale
-    }
-
-    pub(super) fn set_reason(&mut self, reason: StartReason) {
-        self.reason = reason;
-    }
-
-    /// Everything submitted so far is on disk, or undone.
-    pub(super) async fn flush(&mut self) {
-        while let Some((entries, result)) = self.commits.next().await {
-            self.committed(entries, result).await;
         }
     }
 

@@ -5,11 +5,12 @@ use super::runner::Runner;
 use super::version::{Probation, Version};
 use super::{Control, CounterView, Counters, Report, Return, State, Switch};
 use crate::Hub;
+use crate::routes::InForce;
 use crate::sync::lock;
 use crate::tasks::TaskKind;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::{mpsc, oneshot, watch};
 use weir_core::clock::Timestamp;
 use weir_core::digest::Digest;
@@ -132,16 +133,12 @@ struct Running {
 }
 
 /// All Wasm modules of the hub.
+#[derive(Default)]
 pub struct Modules {
     running: Mutex<BTreeMap<ModuleId, Running>>,
     /// One change at a time: installs and swaps read, start and record.
     changing: tokio::sync::Mutex<()>,
-}
-
-impl Default for Modules {
-    fn default() -> Self {
-        Self { running: Mutex::new(BTreeMap::new()), changing: tokio::sync::Mutex::new(()) }
-    }
+    routes: OnceLock<InForce>,
 }
 
 impl Modules {
@@ -150,8 +147,9 @@ impl Modules {
         lock(&self.running).contains_key(module)
     }
 
-    /// Starts everything that is to run.
-    pub(crate) async fn start_all(&self, hub: &Hub) -> Result<(), weir_store::Error> {
+    /// Everything that is to run. From now on its inputs are its own.
+    pub(crate) async fn load(&self, hub: &Hub) -> Result<Vec<Runner>, weir_store::Error> {
+        let mut loaded = Vec::new();
         for (name, row) in record::all(hub.store()).await? {
             let Ok(module) = name.parse::<ModuleId>() else { continue };
             let Some(version) = record::version(hub.store(), &name, row.version).await? else {
@@ -161,18 +159,27 @@ impl Modules {
                 Some(number) => record::version(hub.store(), &name, number).await?,
                 None => None,
             };
-            self.launch(hub, &module, version, previous).await?;
+            loaded.push(self.enter(hub, &module, version, previous).await?);
         }
-        Ok(())
+        Ok(loaded)
     }
 
-    async fn launch(
+    /// Starts what was loaded.
+    pub(crate) fn start(&self, hub: &Hub, modules: Vec<Runner>, routes: InForce) {
+        self.routes.get_or_init(|| routes);
+        for runner in modules {
+            launch(hub, runner, routes);
+        }
+    }
+
+    /// A module that is to run takes its place among the others.
+    async fn enter(
         &self,
         hub: &Hub,
         module: &ModuleId,
         version: Version,
         previous: Option<Version>,
-    ) -> Result<(), weir_store::Error> {
+    ) -> Result<Runner, weir_store::Error> {
         let quota = usize::try_from(version.spec.limits.state.0).unwrap_or(usize::MAX);
         let values = hub.store().module_state(module.as_str()).await?;
         let state = Arc::new(Mutex::new(ModuleState::new(values, quota)));
@@ -197,8 +204,7 @@ impl Modules {
         }
         hub.release_inputs(module).await;
         lock(&self.running).insert(module.clone(), Running { control, report, counters });
-        hub.tasks().spawn(TaskKind::PerClient, "module", move |stop| runner.run(stop));
-        Ok(())
+        Ok(runner)
     }
 
     /// Installs a module, or exchanges its version for one with this specification.
@@ -279,7 +285,9 @@ impl Modules {
         record::install(hub.store(), name.as_str(), &version, None, now, Expect::Absent)
             .await
             .map_err(|error| mismatch(name, error))?;
-        self.launch(hub, name, version, None).await?;
+        let runner = self.enter(hub, name, version, None).await?;
+        let routes = *self.routes.get().expect("a hub that has started has its routes in force");
+        launch(hub, runner, routes);
         Ok(ModuleChange::Installed)
     }
 
@@ -440,6 +448,10 @@ impl Modules {
         }
         Ok(specs)
     }
+}
+
+fn launch(hub: &Hub, runner: Runner, routes: InForce) {
+    hub.tasks().spawn(TaskKind::PerClient, "module", move |stop| runner.run(stop, routes));
 }
 
 fn mismatch(name: &ModuleId, error: WriteError) -> ModuleError {

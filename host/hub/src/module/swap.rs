@@ -7,7 +7,7 @@
 
 use super::runner::Runner;
 use super::version::Probation;
-use super::{Control, State, Switch, record};
+use super::{Control, CounterView, State, Switch, record};
 use std::sync::Arc;
 use tracing::{error, info, warn};
 use weir_core::module_state::ModuleState;
@@ -29,7 +29,7 @@ impl Runner {
     async fn switch(&mut self, switch: Switch) {
         let Switch { version, instance, state, done } = switch;
         self.retire().await;
-        if self.is_stale() && !self.reload_state().await {
+        if self.stale && !self.reload_state().await {
             drop(done.send(Err("the module's state could not be read".to_owned())));
             return;
         }
@@ -70,11 +70,11 @@ impl Runner {
     async fn retire(&mut self) {
         if let Some(old) = self.replace_instance(None) {
             match old.stop().await {
-                Ok(answer) => self.settle(Vec::new(), answer).await,
+                Ok(answer) => self.settle(Vec::new(), answer, CounterView::default()).await,
                 Err(fault) => self.note(&fault.to_string()),
             }
         }
-        self.set_reason(StartReason::Recover);
+        self.reason = StartReason::Recover;
         self.flush().await;
     }
 
@@ -92,7 +92,7 @@ impl Runner {
         }
         self.counters.returned();
         self.reset_circuit();
-        self.set_reason(StartReason::Recover);
+        self.reason = StartReason::Recover;
         self.open_inputs().await;
         self.replace_instance(None);
         self.report_return(failed.number, why);

@@ -1,15 +1,18 @@
 //! Connected clients: what they took, and what they did not.
 
 use crate::hub::{INPUT, PASS, SINK, TestHub, body, each, wait_for};
+use futures::future::join_all;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::timeout;
 use weir_core::clock::{Clock, Timestamp};
 use weir_core::id::Identity;
+use weir_core::limits;
 use weir_core::message::Message;
 use weir_core::port::{Answer, Batch, BoxFuture, Consumer, Fault, Outcome};
 use weir_core::properties::{Key, PropertiesBuilder, SystemProperty};
-use weir_hub::{Fate, Leave, MessageName, Publication};
+use weir_hub::{Fate, IntakeError, Leave, MessageName, Publication};
 
 /// Takes everything.
 #[derive(Default)]
@@ -144,4 +147,117 @@ async fn a_sender_without_room_hands_over_no_more_until_there_is_some() {
         done += intake.settled().await.unwrap();
     }
     assert!(intake.has_room());
+}
+
+/// A MiB in sixteen messages, whose bodies begin with their numbers.
+fn mebibyte() -> Vec<Publication> {
+    let message = |number: u8| {
+        let mut body = vec![b'x'; 64 * 1024];
+        body[0] = b'a' + number;
+        Message { body: body.into(), ..Message::default() }
+    };
+    (0..16).map(|number| Publication { message: message(number), reliable: true }).collect()
+}
+
+#[tokio::test]
+async fn senders_to_a_full_queue_do_not_hold_up_those_to_another_and_keep_their_order() {
+    let hub = TestHub::start().await;
+    hub.route(
+        "other",
+        "FROM /messages/modules/x/* INTO BrokeredEndpoint(\"/modules/sink/inputs/in\")",
+    )
+    .await;
+    hub.limit(INPUT, Some(1));
+    let senders = 40;
+    let mut sessions = Vec::new();
+    for number in 0..senders {
+        let device = Identity::device(format!("d{number}").parse().unwrap());
+        sessions.push(hub.connect(&device).await);
+    }
+    let waiting = join_all(sessions.iter().map(|session| async {
+        let mut intake = session.intake();
+        intake.submit(mebibyte()).await;
+        intake.settled().await
+    }));
+    let neighbour = Identity::module("E".parse().unwrap(), "x".parse().unwrap());
+    let served = async {
+        let until = tokio::time::Instant::now() + Duration::from_secs(1);
+        let mut sent = 0;
+        while tokio::time::Instant::now() < until {
+            hub.send_as(&neighbour, &["1"]).await;
+            sent += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        hub.limit(INPUT, None);
+        sent
+    };
+    let both = async { tokio::join!(waiting, served) };
+    let (waited, sent) = timeout(Duration::from_secs(8), both).await.expect("nobody is held up");
+    assert_eq!(hub.sunk(sent).await.len(), sent);
+    let taken = waited.iter().filter(|settled| settled.is_ok()).count();
+    // What has no room to wait goes at once, and not after twenty seconds.
+    assert_eq!(taken, limits::REFUSED_BYTES / (1024 * 1024));
+    assert!(
+        waited.iter().all(|settled| matches!(settled, Ok(16) | Err(IntakeError::TooMuchWaits)))
+    );
+    let mut by_sender: HashMap<Identity, String> = HashMap::new();
+    for entry in hub.queue(INPUT).await {
+        let message = &entry.record.message;
+        by_sender.entry(message.sender().clone()).or_default().push(message.body()[0].into());
+    }
+    assert_eq!(by_sender.len(), taken);
+    assert!(by_sender.values().all(|numbers| numbers == "abcdefghijklmnop"), "{by_sender:?}");
+}
+
+#[tokio::test]
+async fn one_sender_alone_cannot_fill_the_room_of_all() {
+    let hub = TestHub::start().await;
+    let session = hub.connect(&Identity::device("a".parse().unwrap())).await;
+    let mut intake = session.intake();
+    let mut submitted = 0;
+    while intake.has_room() {
+        intake.submit(mebibyte()).await;
+        submitted += 1;
+    }
+    assert_eq!(submitted, limits::INTAKE_SENDER_BYTES / (1024 * 1024));
+}
+
+fn named(name: &str, reliable: bool) -> Publication {
+    let mut properties = PropertiesBuilder::default();
+    properties.push(Key::System(SystemProperty::MessageId), Some(name)).unwrap();
+    let message = Message { properties: properties.build(), ..Message::default() };
+    Publication { message, reliable }
+}
+
+#[tokio::test]
+async fn what_the_store_refused_is_neither_counted_nor_explained_as_accepted() {
+    let hub = TestHub::start().await;
+    let session = hub.connect(&Identity::device("a".parse().unwrap())).await;
+    let explained = async |name: &str| {
+        let name = match name {
+            "last" => MessageName::Last,
+            name => MessageName::Client(name.to_owned()),
+        };
+        hub.hub.explain(&name).await.unwrap().map(|explanation| explanation.id)
+    };
+    let accepted = || {
+        let text = hub.hub.metrics_text().unwrap();
+        let line = text.lines().find(|line| line.starts_with("weir_messages_accepted_total"));
+        line.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let mut intake = session.intake();
+    intake.submit(vec![named("before", true)]).await;
+    intake.settled().await.unwrap();
+    let last = explained("last").await;
+    assert_eq!(explained("before").await, last);
+    hub.limit(INPUT, Some(1));
+    intake.submit(vec![named("waits", true), named("dropped", false)]).await;
+    assert!(timeout(Duration::from_millis(300), intake.settled()).await.is_err());
+    assert_eq!((explained("waits").await, explained("dropped").await), (None, None));
+    assert_eq!((explained("last").await, accepted()), (last.clone(), 1));
+    hub.limit(INPUT, None);
+    assert_eq!(intake.settled().await, Ok(2));
+    assert_ne!(explained("last").await, last);
+    assert_eq!(explained("waits").await, explained("last").await);
+    assert_eq!((explained("dropped").await, accepted()), (None, 2));
 }

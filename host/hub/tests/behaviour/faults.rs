@@ -2,9 +2,13 @@
 
 use crate::hub::{Call, INPUT, PASS, SINK, TestHub, body, each, emission, trap, wait_for};
 use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use weir_core::id::Identity;
 use weir_core::port::{Answer, Delivery, Outcome};
-use weir_hub::State;
+use weir_hub::{MessageName, State};
+use weir_store::{Expect, Write};
 
 fn numbered(count: usize, poison: &[usize]) -> Vec<String> {
     (0..count).map(|n| if poison.contains(&n) { format!("x{n}") } else { n.to_string() }).collect()
@@ -104,7 +108,7 @@ async fn a_module_whose_output_has_no_room_waits_loses_nothing_and_counts_no_att
     wait_for("pause", paused).await;
     // Traffic elsewhere makes room elsewhere, which is no reason to try again and again.
     let before = hub.instances(&component);
-    let until = tokio::time::Instant::now() + std::time::Duration::from_millis(500);
+    let until = tokio::time::Instant::now() + Duration::from_millis(500);
     let other = Identity::module("E".parse().unwrap(), "other".parse().unwrap());
     while tokio::time::Instant::now() < until {
         hub.send_as(&other, &["1"]).await;
@@ -113,9 +117,14 @@ async fn a_module_whose_output_has_no_room_waits_loses_nothing_and_counts_no_att
     let tries = hub.instances(&component) - before;
     assert!(tries <= 6, "{tries} instances in half a second");
     assert_eq!(hub.queue(INPUT).await.len(), 200);
+    let passed = hub.module().await.counters.passed;
+    assert_eq!(passed, 0, "what was undone is not counted");
+    let last = hub.hub.explain(&MessageName::Last).await.unwrap().unwrap();
+    assert_eq!(last.sender, other.to_string(), "nor is it explained");
     hub.limit(SINK, None);
     assert_eq!(hub.sunk(200).await, sent);
     wait_for("end", || async { hub.queue(INPUT).await.is_empty().then_some(()) }).await;
+    assert_eq!(hub.module().await.counters.passed, 200);
     assert_eq!(hub.dead_letters().await.len(), 0);
 }
 
@@ -125,11 +134,32 @@ async fn what_waits_for_a_module_at_a_start_finds_the_routes_in_force() {
     hub.limit(SINK, Some(1));
     let sent = numbered(200, &[]);
     hub.send("a", &texts(&sent)).await;
-    hub.install(json!({ "batch": { "messages": 16 } }), each(|_| Ok(PASS))).await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let pass = move |_: &Delivery| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Ok(PASS)
+    };
+    hub.install(json!({ "batch": { "messages": 16 } }), each(pass)).await;
     let paused =
         || async { matches!(hub.module().await.state, State::Paused { .. }).then_some(()) };
     wait_for("pause", paused).await;
-    let hub = hub.restart().await;
+    // To put this route in force, its queue must be written down: while the store cannot be written
+    // the start stands still in the midst of the routes.
+    let route = r#"FROM /nobody INTO BrokeredEndpoint("/modules/new/inputs/in")"#;
+    let body = Some(json!({ "route": route }).to_string());
+    let write = Write { kind: "route", key: "new".to_owned(), body, expect: Expect::Absent };
+    hub.hub.store().write(vec![write]).await.unwrap();
+    let (before, at_start) = (Arc::clone(&calls), Arc::new(AtomicUsize::new(usize::MAX)));
+    let at_writing = Arc::clone(&at_start);
+    let writable = async move {
+        let stopped = before.load(Ordering::Relaxed);
+        // Time enough for a module that does not wait to take what waits for it.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        at_writing.store(before.load(Ordering::Relaxed) - stopped, Ordering::Relaxed);
+    };
+    let hub = hub.restart_writable(writable).await;
+    assert_eq!(at_start.load(Ordering::Relaxed), 0, "nothing is handled before the routes");
     assert_eq!(hub.sunk(200).await, sent);
 }
 

@@ -134,7 +134,8 @@ impl TestHub {
     }
 
     pub(crate) async fn with_clock(clock: Clock) -> Self {
-        let hub = Self::open(tempfile::tempdir().unwrap(), clock, Arc::default()).await;
+        let folder = tempfile::tempdir().unwrap();
+        let hub = Self::open(folder, clock, Arc::default(), async {}).await;
         hub.route(
             "in",
             "FROM /messages/* WHERE NOT IS_DEFINED($connectionModuleId) \
@@ -149,7 +150,13 @@ impl TestHub {
         hub
     }
 
-    async fn open(folder: TempDir, clock: Clock, runtime: Arc<Closures>) -> Self {
+    /// The store can be read at once, and written when `writable` resolves.
+    async fn open(
+        folder: TempDir,
+        clock: Clock,
+        runtime: Arc<Closures>,
+        writable: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         let options = Options {
             dir: folder.path().to_owned(),
             durability: Durability::Power,
@@ -168,7 +175,10 @@ impl TestHub {
             device_roots: Vec::new(),
         };
         let storage = TaskGroup::default();
-        storage.spawn(TaskKind::Essential, "writer", |_| async { writer.run().await.unwrap() });
+        storage.spawn(TaskKind::Essential, "writer", |_| async {
+            writable.await;
+            writer.run().await.unwrap();
+        });
         let modules: Arc<dyn ModuleRuntime> = Arc::clone(&runtime) as _;
         let parts = Parts { store, report, start, runtime: modules, upstream: None };
         let hub = Hub::start(config, clock.clone(), parts, TaskGroup::default()).await.unwrap();
@@ -178,8 +188,16 @@ impl TestHub {
 
     /// Stops it and starts it again on the same store.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_writable(async {}).await
+    }
+
+    /// As [`TestHub::restart`]; the store can be written when `writable` resolves.
+    pub(crate) async fn restart_writable(
+        self,
+        writable: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         let (clock, runtime) = (self.clock.clone(), Arc::clone(&self.runtime));
-        Self::open(self.stop().await, clock, runtime).await
+        Self::open(self.stop().await, clock, runtime, writable).await
     }
 
     pub(crate) async fn route(&self, name: &str, text: &str) {

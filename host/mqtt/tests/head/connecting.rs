@@ -5,7 +5,7 @@ use crate::hub::{IOTHUB, TestHub};
 use crate::{EVENTS, LEAF_EVENTS, leaf, module};
 use bytes::Bytes;
 use std::time::Duration;
-use weir_mqtt_codec::{Connack, Packet, Qos, Refusal, UnsupportedConnect, Will};
+use weir_mqtt_codec::{Connack, Packet, Refusal, UnsupportedConnect};
 
 #[tokio::test]
 async fn devices_and_modules_enter_with_a_token() {
@@ -139,52 +139,6 @@ async fn a_client_goes_when_its_identity_is_disabled() {
     client.enter(&module(), &hub.token(&module()).await).await;
     hub.disable(&module()).await;
     assert!(client.is_closed().await);
-}
-
-fn will(topic: &str, qos: Qos) -> Option<Will> {
-    let (topic, payload) = (topic.parse().unwrap(), Bytes::from_static(b"gone"));
-    Some(Will { topic, payload, qos, retain: false })
-}
-
-#[tokio::test]
-async fn a_will_is_published_unless_the_client_says_goodbye() {
-    let hub = TestHub::start().await;
-    hub.route().await;
-    let mut connect = connect(&leaf(), &hub.token(&leaf()).await);
-    connect.will = will(LEAF_EVENTS, Qos::AtLeastOnce);
-    let mut client = Client::dial(hub.address).await;
-    client.enter_as(connect.clone()).await;
-    client.send(Packet::Disconnect).await;
-    assert!(client.is_closed().await);
-    assert!(hub.stored().await.is_empty());
-    let mut client = Client::dial(hub.address).await;
-    client.enter_as(connect.clone()).await;
-    client.send(Packet::Pubrel(id(1))).await;
-    // The end of the stream comes after the will's commit.
-    assert!(client.is_closed().await);
-    assert_eq!(hub.stored().await, ["gone"]);
-    let mut client = Client::dial(hub.address).await;
-    client.enter_as(connect).await;
-    hub.disable(&leaf()).await;
-    assert!(client.is_closed().await);
-    assert_eq!(hub.stored().await, ["gone"], "who may no longer publish has no will");
-}
-
-#[tokio::test]
-async fn a_will_that_could_not_be_published_is_refused_at_once() {
-    let hub = TestHub::start().await;
-    let token = hub.token(&leaf()).await;
-    for (topic, qos) in [
-        (EVENTS, Qos::AtLeastOnce),
-        ("elsewhere", Qos::AtLeastOnce),
-        ("$iothub/twin/GET/?$rid=1", Qos::AtMostOnce),
-        (LEAF_EVENTS, Qos::ExactlyOnce),
-    ] {
-        let mut connect = connect(&leaf(), &token);
-        connect.will = will(topic, qos);
-        let mut client = Client::dial(hub.address).await;
-        assert_eq!(client.refusal(connect).await, Refusal::NotAuthorized, "{topic}");
-    }
 }
 
 #[tokio::test]

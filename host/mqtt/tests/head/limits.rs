@@ -6,7 +6,10 @@ use crate::{INPUTS, LEAF_EVENTS, leaf, module};
 use std::fs;
 use std::time::Duration;
 use tokio::io::duplex;
+use tokio::net::TcpSocket;
 use tokio::time::{Instant, timeout};
+use weir_core::id::Identity;
+use weir_core::limits;
 use weir_hub::tasks::Stop;
 use weir_mqtt::Peer;
 use weir_mqtt_codec::{Packet, Qos};
@@ -93,6 +96,59 @@ async fn a_slow_connect_is_cut_after_ten_seconds() {
     assert!(client.is_closed().await);
     let cut = start.elapsed();
     assert!(cut >= Duration::from_secs(10) && cut < Duration::from_secs(13), "{cut:?}");
+}
+
+#[tokio::test]
+async fn one_that_says_nothing_is_gone_after_ten_seconds() {
+    let hub = TestHub::start().await;
+    let mut client = in_memory(&hub);
+    tokio::time::pause();
+    let start = Instant::now();
+    assert!(client.is_closed().await);
+    let gone = start.elapsed();
+    assert!(gone >= Duration::from_secs(10) && gone < Duration::from_secs(13), "{gone:?}");
+}
+
+#[tokio::test]
+async fn silent_connections_of_one_source_leave_room_for_others() {
+    let hub = TestHub::start().await;
+    let token = hub.token(&leaf()).await;
+    let mut silent = Vec::new();
+    for _ in 0..limits::MAX_UNKNOWN_OF_SOURCE {
+        silent.push(Client::dial(hub.address).await);
+    }
+    let mut further = Client::dial(hub.address).await;
+    assert_eq!(timeout(Duration::from_secs(5), further.is_closed()).await, Ok(true));
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = Client::over(socket.connect(hub.address).await.unwrap());
+    other.enter(&leaf(), &token).await;
+    drop(silent);
+    let mut connects = Vec::new();
+    Packet::Connect(Box::new(connect(&leaf(), &token))).encode(&mut connects).unwrap();
+    let freed = async {
+        loop {
+            let mut client = Client::dial(hub.address).await;
+            if client.try_send_raw(&connects).await && client.next().await.is_some() {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(5), freed).await.expect("places are given back");
+}
+
+#[tokio::test]
+async fn a_hundred_devices_behind_one_address_may_come_at_once() {
+    let hub = TestHub::start().await;
+    let mut clients = Vec::new();
+    for number in 0..100 {
+        let device = Identity::device(format!("d{number}").parse().unwrap());
+        let token = hub.token(&device).await;
+        clients.push((Client::dial(hub.address).await, device, token));
+    }
+    for (client, device, token) in &mut clients {
+        client.enter(device, token).await;
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod limits;
 mod publishing;
 mod subscribing;
 mod tls;
+mod wills;
 
 use weir_core::id::Identity;
 
