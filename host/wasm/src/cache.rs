@@ -11,6 +11,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use weir_core::digest::Digest;
 use weir_core::port::ComponentFacts;
 
@@ -138,7 +139,10 @@ fn load_key(dir: &Path) -> io::Result<[u8; 32]> {
 
 /// A whole file under its name, or none: readable by the owner alone, and on disk.
 fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let new = path.with_extension(format!("{}.new", std::process::id()));
+    // Two may write the same file at once: an upload that is sent twice.
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    let write = WRITES.fetch_add(1, Ordering::Relaxed);
+    let new = path.with_extension(format!("{}-{write}.new", std::process::id()));
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     for part in parts {
@@ -190,6 +194,21 @@ mod tests {
         cache.forget(&digest).unwrap();
         assert!(cache.code(&digest).unwrap().is_none());
         assert!(cache.component(&digest).unwrap().is_none());
+    }
+
+    #[test]
+    fn one_component_can_be_kept_by_many_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), "tag".into()).unwrap();
+        let component = vec![7; 1 << 20];
+        let digest = digest_of(&component);
+        std::thread::scope(|scope| {
+            let put = || (0..8).all(|_| cache.put(&digest, &component, &sample()).is_ok());
+            let writers: Vec<_> = (0..4).map(|_| scope.spawn(put)).collect();
+            assert!(writers.into_iter().all(|writer| writer.join().unwrap()));
+        });
+        assert_eq!(cache.component(&digest).unwrap().unwrap(), component);
+        assert_eq!(cache.code(&digest).unwrap().unwrap().code, b"code");
     }
 
     #[test]

@@ -240,6 +240,8 @@ impl Session {
             if open.next == open.slots.len() || open.is_given_up() {
                 self.sending += 1;
                 self.remove_done();
+                // Given up this moment, perhaps: what is behind it must not go on without it.
+                self.stop_overtaking();
                 continue;
             }
             let Some(id) = next_id(self.last_id, &self.in_flight) else { return };
