@@ -121,6 +121,10 @@ pub const MODULE_VERSIONS: u32 = 100;
 pub const MODULE_MEMORY_BYTES: usize = 64 * MIB;
 /// Time of one call, up to a batch of 64.
 pub const MODULE_CALL: Duration = Duration::from_millis(250);
+/// After a time-out, the parts of the batch have one part in so many of a call's time while the message
+/// at fault is looked for: good halves need far less, and each bad one costs all of it. Before a message
+/// is given up it has the whole time once, alone.
+pub const MODULE_SEARCH_SHARE: u32 = 4;
 /// The epoch's tick.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
 /// Calls from a module into the hub during one call.

@@ -267,6 +267,9 @@ pub trait ModuleRuntime: Send + Sync {
 
 /// A warm instance of a module.
 pub trait Instance: Consumer {
+    /// As [`Consumer::deliver`], with less time than the specification gives a call; more is not
+    /// granted.
+    fn deliver_within(&self, batch: Batch, time: Duration) -> BoxFuture<'_, Result<Answer, Fault>>;
     /// Calls `stop` and ends the thread; effects of `stop` are in the answer.
     fn stop(&self) -> BoxFuture<'_, Result<Answer, Fault>>;
     /// Figures of this instance.

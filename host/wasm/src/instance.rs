@@ -15,6 +15,7 @@ use crate::running::Running;
 use crate::stopwatch::Stopwatch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use weir_core::id::{ModuleId, OutputName};
@@ -29,7 +30,8 @@ const THREAD_STACK_BYTES: usize = 2 * 1024 * 1024;
 type Reply = oneshot::Sender<Result<Answer, Fault>>;
 
 enum Job {
-    Deliver(Batch, Reply),
+    /// With the time that the call may take, where that is less than the limit.
+    Deliver(Batch, Option<Duration>, Reply),
     Stop(Reply),
 }
 
@@ -129,11 +131,15 @@ fn ended() -> Fault {
 
 impl Consumer for WasmInstance {
     fn deliver(&self, batch: Batch) -> BoxFuture<'_, Result<Answer, Fault>> {
-        self.send(|reply| Job::Deliver(batch, reply))
+        self.send(|reply| Job::Deliver(batch, None, reply))
     }
 }
 
 impl Instance for WasmInstance {
+    fn deliver_within(&self, batch: Batch, time: Duration) -> BoxFuture<'_, Result<Answer, Fault>> {
+        self.send(|reply| Job::Deliver(batch, Some(time), reply))
+    }
+
     fn stop(&self) -> BoxFuture<'_, Result<Answer, Fault>> {
         self.send(Job::Stop)
     }
@@ -152,9 +158,9 @@ fn work(mut running: Running, mut jobs: mpsc::Receiver<Job>, usage: &Usage, give
     let wanted = || !given_up.load(Ordering::Acquire);
     while let Some(job) = jobs.blocking_recv().filter(|_| wanted()) {
         let (result, reply, last) = match job {
-            Job::Deliver(batch, reply) => {
+            Job::Deliver(batch, time, reply) => {
                 let watch = Stopwatch::start();
-                let result = running.process(&batch, wanted);
+                let result = running.process(&batch, time, wanted);
                 usage.count(&batch, &watch);
                 (result, reply, false)
             }

@@ -87,18 +87,20 @@ impl Running {
         Ok(Self { store, exports, plan, ticker, state, call_time })
     }
 
-    /// Gives the guest a batch. `wanted` is asked before the effects are kept: when nobody waits for
+    /// Gives the guest a batch, with less than a call's time where `time` says so. `wanted` is asked before the effects are kept: when nobody waits for
     /// the answer any more, they are undone. After an error the guest is spent.
     pub(crate) fn process(
         &mut self,
         batch: &Batch,
+        time: Option<Duration>,
         wanted: impl Fn() -> bool,
     ) -> Result<Answer, Fault> {
         let state = Arc::clone(&self.state);
         let journal = Journal(Some(&state));
         let ticker = Arc::clone(&self.ticker);
         let under_way = ticker.call();
-        begin(&mut self.store, Phase::Effects, self.call_time);
+        let time = time.unwrap_or(self.call_time).min(self.call_time);
+        begin(&mut self.store, Phase::Effects, time);
         let mut payloads = self.push_payloads(batch)?;
         let mut handles = payloads.iter().map(|rep| Resource::new_own(*rep));
         let parts = self.plan.gather(batch);
@@ -111,7 +113,7 @@ impl Running {
             },
         );
         drop(under_way);
-        let found = found.map_err(|error| fault(&mut self.store, &error, self.call_time))?;
+        let found = found.map_err(|error| fault(&mut self.store, &error, time))?;
         self.empty_payloads(&mut payloads);
         let guest = self.store.data_mut();
         let sends = std::mem::take(&mut guest.call.sends);

@@ -152,6 +152,16 @@ async fn a_sleep_of_an_hour_ends_at_the_deadline() {
 }
 
 #[tokio::test]
+async fn a_call_with_less_time_ends_earlier_and_one_with_more_does_not_end_later() {
+    for (given, granted) in [(20, 20), (5_000, 100)] {
+        let module = broken("loop").limit("cpu-ms-per-call", 100);
+        let instance = module.start(&runtime()).await;
+        let fault = instance.deliver_within(plain(1), Duration::from_millis(given)).await;
+        assert_eq!(fault.unwrap_err(), Fault::TimeOut(Duration::from_millis(granted)));
+    }
+}
+
+#[tokio::test]
 async fn endless_host_calls_end_at_their_budget_long_before_the_deadline() {
     let module = broken("host-calls");
     contract(fault_of(&module).await, "more than 10000 times");

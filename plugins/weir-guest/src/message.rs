@@ -113,7 +113,8 @@ impl Outcome {
         Self::Annotate(Annotation { output, set, unset: Vec::new() })
     }
 
-    /// To be delivered again.
+    /// To be delivered again, and the later messages of its sender with it. What was sent with
+    /// [`crate::hub::send`] in this call goes on all the same, and is sent again then.
     #[must_use]
     pub fn retry(reason: &str) -> Self {
         Self::Retry(Retry { reason: reason.to_owned(), after_ms: None })

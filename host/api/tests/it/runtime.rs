@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use weir_core::clock::Timestamp;
 use weir_core::digest::Digest;
@@ -109,6 +110,10 @@ impl Consumer for Stub {
 }
 
 impl Instance for Stub {
+    fn deliver_within(&self, batch: Batch, _: Duration) -> BoxFuture<'_, Result<Answer, Fault>> {
+        self.deliver(batch)
+    }
+
     fn stop(&self) -> BoxFuture<'_, Result<Answer, Fault>> {
         Box::pin(async { Ok(Answer::default()) })
     }

@@ -8,6 +8,7 @@ use super::parts::Part;
 use super::runner::Runner;
 use super::{CounterView, State};
 use crate::explain::Fate;
+use std::time::Duration;
 use tracing::{error, warn};
 use weir_core::limits;
 use weir_core::module::TrapPolicy;
@@ -44,18 +45,27 @@ impl Runner {
             error!(module = %self.identity, "the module failed too often and rests");
             self.set_state(State::CircuitOpen);
         }
+        part.suspect = true;
+        part.timed_out |= matches!(fault, Fault::TimeOut(_));
         if part.entries.len() > 1 {
             let tail = part.entries.split_off(part.entries.len() / 2);
-            self.parts.push_front(Part { entries: tail, alone: 0, suspect: true });
-            self.parts.push_front(Part { entries: part.entries, alone: 0, suspect: true });
+            self.parts.push_front(Part { entries: tail, ..part });
+            self.parts.push_front(part);
             return;
         }
         part.alone += 1;
-        part.suspect = true;
         match part.alone >= self.version.spec.errors.retry.max_attempts {
             true => self.set_aside(part, fault).await,
             false => self.parts.push_front(part),
         }
+    }
+
+    /// What the call with this part may take, where that is less than a call's limit.
+    pub(super) fn search_time(&self, part: &Part) -> Option<Duration> {
+        let spec = &self.version.spec;
+        let last = part.entries.len() == 1 && part.alone + 1 >= spec.errors.retry.max_attempts;
+        let short = part.timed_out && !last;
+        short.then(|| spec.limits.call() / limits::MODULE_SEARCH_SHARE)
     }
 
     /// Messages that have come through too many modules end here; gives the others.

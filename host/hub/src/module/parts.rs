@@ -17,6 +17,8 @@ pub(super) struct Part {
     pub(super) alone: u32,
     /// Came out of a fault.
     pub(super) suspect: bool,
+    /// Came out of a call that ran out of time.
+    pub(super) timed_out: bool,
 }
 
 /// One input of the module.

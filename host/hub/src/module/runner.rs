@@ -160,7 +160,12 @@ impl Runner {
         };
         let Some(part) = self.end_loops(part).await else { return };
         let deliveries = part.entries.iter().map(delivery).collect();
-        match instance.deliver(Batch { deliveries }).await {
+        let batch = Batch { deliveries };
+        let called = match self.search_time(&part) {
+            Some(time) => instance.deliver_within(batch, time),
+            None => instance.deliver(batch),
+        };
+        match called.await {
             Ok(mut answer) => {
                 self.circuit.success(part.suspect);
                 self.keep_quota(&part.entries, &mut answer);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use weir_core::id::Identity;
-use weir_core::port::{Answer, Delivery, Outcome};
+use weir_core::port::{Answer, Delivery, Fault, Outcome};
 use weir_hub::{MessageName, State};
 use weir_store::{Expect, Write};
 
@@ -40,6 +40,27 @@ async fn poison_is_found_wherever_it_stands_and_the_module_does_not_rest() {
         assert!(letters.iter().all(|letter| letter.module_digest.is_some()));
         hub.stop().await;
     }
+}
+
+#[tokio::test]
+async fn after_a_time_out_the_search_has_less_time_and_the_last_attempt_all_of_it() {
+    let hub = TestHub::start().await;
+    hub.send("a", &texts(&numbered(4, &[2]))).await;
+    let slow = |delivery: &Delivery| match body(delivery).starts_with('x') {
+        true => Err(Fault::TimeOut(Duration::from_millis(200))),
+        false => Ok(PASS),
+    };
+    hub.install(json!({ "limits": { "cpu-ms-per-call": 200 } }), each(slow)).await;
+    wait_for("dead letter", || async { hub.dead_letters().await.pop() }).await;
+    let (all, short) = (None, Some(Duration::from_millis(50)));
+    let alone = [(1, short), (1, short), (1, short), (1, short), (1, all)];
+    let search = [&[(4, all), (2, short), (2, short)], &alone[..], &[(1, short)]].concat();
+    wait_for("end", || async { (hub.calls().len() == search.len()).then_some(()) }).await;
+    assert_eq!(hub.calls(), search);
+    hub.send("a", &["next"]).await;
+    hub.sunk(4).await;
+    assert_eq!(hub.calls().last(), Some(&(1, all)));
+    assert_eq!(hub.dead_letters().await[0].code.as_deref(), Some("time-out"));
 }
 
 #[tokio::test]

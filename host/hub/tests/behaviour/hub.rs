@@ -42,11 +42,16 @@ type Component = Arc<dyn Fn(usize, &ModuleStart) -> Call + Send + Sync>;
 #[derive(Default)]
 struct Closures {
     components: Mutex<HashMap<Digest, (Component, usize)>>,
+    times: Arc<Times>,
 }
+
+/// Of every call: how many messages, and the time it was given where that was less than usual.
+type Times = Mutex<Vec<(usize, Option<Duration>)>>;
 
 struct Running {
     call: Mutex<Call>,
     outputs: Vec<OutputName>,
+    times: Arc<Times>,
 }
 
 impl ModuleRuntime for Closures {
@@ -62,7 +67,8 @@ impl ModuleRuntime for Closures {
         let (component, started) = components.get_mut(&start.component).unwrap();
         let call = component(*started, &start);
         *started += 1;
-        let running = Running { call: Mutex::new(call), outputs: start.spec.outputs.clone() };
+        let outputs = start.spec.outputs.clone();
+        let running = Running { call: Mutex::new(call), outputs, times: Arc::clone(&self.times) };
         Box::pin(async move { Ok(Arc::new(running) as Arc<dyn Instance>) })
     }
 
@@ -71,11 +77,22 @@ impl ModuleRuntime for Closures {
 
 impl Consumer for Running {
     fn deliver(&self, batch: Batch) -> BoxFuture<'_, Result<Answer, Fault>> {
-        Box::pin(async move { (self.call.lock().unwrap())(&batch.deliveries) })
+        Box::pin(async move { self.call(&batch, None) })
+    }
+}
+
+impl Running {
+    fn call(&self, batch: &Batch, time: Option<Duration>) -> Result<Answer, Fault> {
+        self.times.lock().unwrap().push((batch.deliveries.len(), time));
+        (self.call.lock().unwrap())(&batch.deliveries)
     }
 }
 
 impl Instance for Running {
+    fn deliver_within(&self, batch: Batch, time: Duration) -> BoxFuture<'_, Result<Answer, Fault>> {
+        Box::pin(async move { self.call(&batch, Some(time)) })
+    }
+
     fn stop(&self) -> BoxFuture<'_, Result<Answer, Fault>> {
         Box::pin(async { Ok(Answer::default()) })
     }
@@ -231,6 +248,11 @@ impl TestHub {
     /// Instances of a component so far.
     pub(crate) fn instances(&self, component: &Digest) -> usize {
         self.runtime.components.lock().unwrap()[component].1
+    }
+
+    /// The calls so far: how many messages, and the time where it was less than usual.
+    pub(crate) fn calls(&self) -> Vec<(usize, Option<Duration>)> {
+        self.runtime.times.lock().unwrap().clone()
     }
 
     /// Installs the module, or exchanges its version. `members` are added to the shortest

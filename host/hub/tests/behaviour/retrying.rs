@@ -1,8 +1,8 @@
 //! `retry` and the order of a sender.
 
-use crate::hub::{PASS, TestHub, body, each};
+use crate::hub::{Call, PASS, TestHub, body, each, emission};
 use serde_json::{Value, json};
-use weir_core::port::{Delivery, Outcome};
+use weir_core::port::{Answer, Delivery, Outcome};
 
 /// `…!` is taken at its third delivery, all else at the first.
 fn third_time(delivery: &Delivery) -> Outcome {
@@ -60,4 +60,22 @@ async fn one_that_is_retried_too_often_is_a_dead_letter_and_its_sender_goes_on()
     let found: Vec<_> = letters.iter().map(|l| (l.code.as_deref(), l.attempts)).collect();
     assert_eq!(found, [(Some("max-attempts"), 2)]);
     assert_eq!(letters[0].reason, "not now");
+}
+
+#[tokio::test]
+async fn what_a_call_with_a_retry_sent_goes_on_as_the_interface_says() {
+    let hub = TestHub::start().await;
+    hub.send("a", &["a1!", "a2"]).await;
+    let sends = |_| -> Call {
+        Box::new(|deliveries| {
+            let outcomes = deliveries.iter().map(third_time).collect();
+            let sends = deliveries.iter().map(|delivery| emission(&body(delivery))).collect();
+            Ok(Answer { outcomes, sends, ..Answer::default() })
+        })
+    };
+    hub.install(spec(64, "sender"), sends).await;
+    let sunk = hub.sunk(7).await;
+    assert_eq!(sunk.len(), 7, "{sunk:?}");
+    assert_eq!(of("a1!", &sunk).len(), 3 + 1, "sent at each of three deliveries, then passed");
+    assert_eq!(of("a2", &sunk).len(), 2 + 1, "sent also where it was put back, then passed");
 }
