@@ -26,6 +26,8 @@ impl Hub {
         metrics.set_dropped("ttl_expiry", expired);
         let overflow = usage.queues.iter().map(|queue| queue.dropped).sum();
         metrics.set_dropped("queue_overflow", overflow);
+        let letters = usage.queues.iter().map(|queue| queue.dead_letters_dropped).sum();
+        metrics.set_dropped("dead_letters_full", letters);
         metrics.clients.set(gauge(self.clients().len() as u64));
         metrics.store_writable.set(i64::from(self.store().health().writable));
         metrics.upstream_up.set(i64::from(self.uplink().state == "up"));

@@ -56,6 +56,8 @@ struct Waiting {
     /// How many messages the client sent in it.
     messages: usize,
     bytes: usize,
+    /// When it came in.
+    taken: Timestamp,
     /// Numbers of its messages; of those on disk cut off.
     ids: Range<u64>,
     /// Messages that no route wanted.
@@ -81,6 +83,10 @@ impl Waiting {
         let upto = rest.first().map_or(self.ids.end, |append| append.message.id().0);
         hub.explanations().accept(self.ids.start..upto);
         hub.count_received(sender, appended.accepted as u64, 0);
+        if appended.accepted > 0 {
+            let waited = hub.clock().now().since(self.taken);
+            hub.metrics().commit_seconds.observe(waited.as_secs_f64());
+        }
         self.ids.start = upto;
         self.rest = rest;
         why
@@ -89,6 +95,7 @@ impl Waiting {
 
 /// What routing makes of a batch.
 struct Routed {
+    taken: Timestamp,
     ids: Range<u64>,
     unrouted: u64,
     appends: Vec<Append>,
@@ -164,7 +171,7 @@ impl Intake {
         let messages = batch.len();
         let bytes: usize = batch.iter().map(|publication| publication.message.size_bytes()).sum();
         let Some(share) = self.room(bytes).await else { return };
-        let Routed { ids, unrouted, appends, reliable } = self.route(batch);
+        let Routed { taken, ids, unrouted, appends, reliable } = self.route(batch);
         // Behind what came back from the store nothing may overtake: it is submitted with that.
         let stays = self.broken || self.again_at.is_some();
         let (receipt, rest) = match stays || appends.is_empty() {
@@ -178,8 +185,17 @@ impl Intake {
         self.messages += messages;
         self.bytes += bytes;
         let room = Room::Intake { _share: share };
-        let waiting = Waiting { messages, bytes, ids, unrouted, receipt, rest, reliable, room };
-        self.waiting.push_back(waiting);
+        self.waiting.push_back(Waiting {
+            messages,
+            bytes,
+            taken,
+            ids,
+            unrouted,
+            receipt,
+            rest,
+            reliable,
+            room,
+        });
         if stays && let Err(error) = self.make_way() {
             self.failed = Some(error);
         }
@@ -233,7 +249,7 @@ impl Intake {
             }
         }
         let unrouted = ids.end - ids.start - appends.len() as u64;
-        Routed { ids, unrouted, appends, reliable }
+        Routed { taken: now, ids, unrouted, appends, reliable }
     }
 
     /// Resolves when the oldest batch is on disk and says how many of the client's messages that

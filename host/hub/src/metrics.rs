@@ -66,7 +66,7 @@ pub struct Metrics {
     pub refusals: Counter,
     /// Clients that left.
     pub disconnects: Counter,
-    /// From taking a message in to its commit.
+    /// From taking a client's batch in to its commit.
     pub commit_seconds: Histogram,
     /// 1 while the upstream takes messages.
     pub upstream_up: Gauge,
@@ -137,7 +137,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "weir_commit",
-            "From taking a message in to its commit",
+            "From taking a batch of a client in to its commit",
             Unit::Seconds,
             self.commit_seconds.clone(),
         );
