@@ -202,12 +202,7 @@ impl Runner {
 fn delivery(held: &Held) -> Delivery {
     Delivery {
         number: number(held.entry.sequence, held.input),
-        // A guest reads 1 as: never seen before.
-        attempt: if held.entry.redelivered {
-            held.entry.attempt.max(2)
-        } else {
-            held.entry.attempt
-        },
+        attempt: held.entry.attempt,
         input: held.input,
         input_name: None,
         message: held.entry.record.message.clone(),
