@@ -175,8 +175,10 @@ impl Client {
         tokio::pin!(exchange);
         let outcome = loop {
             tokio::select! {
-                outcome = &mut exchange => break outcome,
+                // First, because a quick answer would hide how far it was.
+                biased;
                 (done, total) = sent.next() => progress(done, total),
+                outcome = &mut exchange => break outcome,
             }
         };
         let (status, bytes) = outcome.map_err(|_| Error::NoAnswer { limit: ANSWER_LIMIT })??;

@@ -90,9 +90,11 @@ async fn tokens_survive_a_restart_and_their_secrets_are_not_on_disk() {
     assert_eq!(hub.call("GET", "/api/v1/routes").token(&again).send().await.status, 200);
     let secret = token.rsplit('_').next().unwrap();
     let secret = &secret[secret.len().saturating_sub(16)..];
-    for file in hub.store_files() {
-        let bytes = std::fs::read(&file).unwrap();
-        let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
-        assert!(!found, "{} has the secret", file.display());
-    }
+    // The log's index goes when the last connection closes.
+    let files: Vec<_> =
+        hub.store_files().into_iter().filter_map(|file| std::fs::read(file).ok()).collect();
+    assert!(!files.is_empty());
+    let has_it =
+        |bytes: &Vec<u8>| bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+    assert!(!files.iter().any(has_it));
 }
