@@ -58,7 +58,7 @@ pub(crate) struct Runner {
     pub(super) circuit: Circuit,
     pub(super) restart: Backoff,
     pub(super) reason: StartReason,
-    /// It was told to stop and has.
+    /// It has ended in good order.
     pub(super) stopped: bool,
     /// The state in memory may hold what was never committed; nothing starts before it is read anew.
     pub(super) stale: bool,
@@ -119,14 +119,9 @@ impl Runner {
             }
             match self.event(&stop).await {
                 Event::Drain | Event::Control(None) => break,
-                Event::Control(Some(Control::Stop(done))) => {
-                    self.finish().await;
-                    done.send(()).ok();
-                    return;
-                }
                 Event::Control(Some(control)) => self.control(control).await,
                 Event::Committed(entries, result) => self.committed(entries, result).await,
-                Event::Part(part) => self.handle(part, &stop).await,
+                Event::Part(part) => self.handle(part).await,
             }
         }
         if !self.stopped {
@@ -153,7 +148,7 @@ impl Runner {
         }
     }
 
-    async fn handle(&mut self, part: Part, _stop: &Stop) {
+    async fn handle(&mut self, part: Part) {
         let Some(instance) = self.instance.clone() else {
             self.parts.push_front(part);
             return;

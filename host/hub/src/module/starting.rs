@@ -7,7 +7,7 @@ use super::circuit::Circuit;
 use super::holding::Holding;
 use super::parts::Input;
 use super::runner::{Event, Runner};
-use super::{Control, CounterView, State};
+use super::{CounterView, State};
 use crate::tasks::Stop;
 use futures::stream::StreamExt;
 use std::sync::Arc;
@@ -68,12 +68,6 @@ impl Runner {
             };
             match event {
                 Event::Drain | Event::Control(None) => return,
-                Event::Control(Some(Control::Stop(done))) => {
-                    self.finish().await;
-                    self.stopped = true;
-                    done.send(()).ok();
-                    return;
-                }
                 Event::Control(Some(control)) => {
                     self.control(control).await;
                     return;
@@ -94,12 +88,6 @@ impl Runner {
                         () = &mut until => return,
                         () = stop.draining() => return,
                         control = self.control.recv() => match control {
-                            Some(Control::Stop(done)) => {
-                                self.finish().await;
-                                self.stopped = true;
-                                done.send(()).ok();
-                                return;
-                            }
                             Some(control) => { self.control(control).await; return; }
                             None => return,
                         },
@@ -185,6 +173,7 @@ impl Runner {
         }
         self.parts.clear();
         self.readers.clear();
+        self.stopped = true;
         self.set_state(State::Stopped);
         info!(module = %self.identity, "module stopped");
     }

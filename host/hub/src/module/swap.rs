@@ -22,7 +22,10 @@ impl Runner {
                 drop(reply.send(Arc::new(std::sync::Mutex::new(copy))));
             }
             Control::Switch(switch) => self.switch(*switch).await,
-            Control::Stop(_) => unreachable!("the loop handles Stop itself"),
+            Control::Stop(done) => {
+                self.finish().await;
+                done.send(()).ok();
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use weir_core::id::Identity;
 use weir_core::port::{Answer, Delivery, Fault, Outcome};
 use weir_hub::{MessageName, State};
-use weir_store::{Expect, Write};
+use weir_store::{DeadLetter, Expect, Write};
 
 fn numbered(count: usize, poison: &[usize]) -> Vec<String> {
     (0..count).map(|n| if poison.contains(&n) { format!("x{n}") } else { n.to_string() }).collect()
@@ -199,18 +199,23 @@ async fn a_module_without_room_for_its_output_can_be_exchanged() {
     hub.stop().await;
 }
 
+/// Sends a message whose route leads back to the module, and waits until it is a dead letter.
+async fn round(hub: &TestHub) -> Vec<DeadLetter> {
+    hub.route("loop", "FROM /messages/modules/m/* INTO BrokeredEndpoint(\"/modules/m/inputs/in\")")
+        .await;
+    hub.send("a", &["round"]).await;
+    wait_for("dead letter", || async {
+        let letters = hub.dead_letters().await;
+        (!letters.is_empty()).then_some(letters)
+    })
+    .await
+}
+
 #[tokio::test]
 async fn messages_that_go_round_in_a_loop_end_in_the_dead_letters() {
     let hub = TestHub::start().await;
     hub.install(json!({}), each(|_| Ok(PASS))).await;
-    hub.route("loop", "FROM /messages/modules/m/* INTO BrokeredEndpoint(\"/modules/m/inputs/in\")")
-        .await;
-    hub.send("a", &["round"]).await;
-    let letters = wait_for("dead letter", || async {
-        let letters = hub.dead_letters().await;
-        (!letters.is_empty()).then_some(letters)
-    })
-    .await;
+    let letters = round(&hub).await;
     assert_eq!(letters[0].code.as_deref(), Some("hop-limit"));
     assert_eq!(hub.bodies(SINK).await.len(), 32);
 }
@@ -220,11 +225,7 @@ async fn a_loop_through_a_module_that_is_bypassed_ends_as_well() {
     let hub = TestHub::start().await;
     let spec = json!({ "errors": { "when-open": "bypass", "open-after": 1 } });
     hub.install(spec, each(|_| Err(trap()))).await;
-    hub.route("loop", "FROM /messages/modules/m/* INTO BrokeredEndpoint(\"/modules/m/inputs/in\")")
-        .await;
-    hub.send("a", &["round"]).await;
-    wait_for("dead letter", || async { (!hub.dead_letters().await.is_empty()).then_some(()) })
-        .await;
+    round(&hub).await;
     assert_eq!(hub.bodies(SINK).await.len(), 32);
 }
 
@@ -239,14 +240,7 @@ async fn a_loop_of_messages_sent_beside_the_outcomes_ends_as_well() {
         })
     };
     hub.install(json!({}), sends).await;
-    hub.route("loop", "FROM /messages/modules/m/* INTO BrokeredEndpoint(\"/modules/m/inputs/in\")")
-        .await;
-    hub.send("a", &["round"]).await;
-    let letters = wait_for("dead letter", || async {
-        let letters = hub.dead_letters().await;
-        (!letters.is_empty()).then_some(letters)
-    })
-    .await;
+    let letters = round(&hub).await;
     assert_eq!(letters[0].code.as_deref(), Some("hop-limit"));
     assert_eq!(hub.bodies(SINK).await.len(), 32);
     assert!(hub.queue(INPUT).await.is_empty());

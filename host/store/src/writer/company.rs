@@ -18,23 +18,22 @@ const PATIENCE: Duration = Duration::from_millis(1);
 const CROWD: usize = limits::BATCHES_AHEAD / 4;
 
 impl Writer {
-    /// Waits until something that cannot wait comes, there is a crowd, or the time is over. `job` and
-    /// what came go to the front of `waiting`; the first of them is given back.
+    /// Waits until something that cannot wait comes, there is a crowd, or the time is over. Gives `job`
+    /// back; what came meanwhile is in `waiting`, which was empty.
     pub(super) async fn with_company(&mut self, job: Job) -> Job {
         if !can_wait(&job) {
             return job;
         }
-        let mut came = Vec::new();
         let patience = tokio::time::sleep(PATIENCE);
         tokio::pin!(patience);
-        while came.len() + 1 < CROWD {
+        while self.waiting.len() + 1 < CROWD {
             // All branches are cancel-safe.
             tokio::select! {
                 biased;
                 next = self.jobs.recv() => {
                     let Some(next) = next else { break };
                     let waits = can_wait(&next);
-                    came.push(next);
+                    self.waiting.push_back(next);
                     if !waits {
                         break;
                     }
@@ -42,7 +41,6 @@ impl Writer {
                 () = &mut patience => break,
             }
         }
-        self.waiting.extend(came);
         job
     }
 }
