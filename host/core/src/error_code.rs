@@ -98,6 +98,8 @@ codes! {
     NotReady = "not-ready", "The hub is not ready", 503, true;
     /// Too many requests.
     TooManyRequests = "too-many-requests", "Too many requests", 429, true;
+    /// Properties of a twin break a rule.
+    TwinRefused = "twin-refused", "Twin properties are refused", 422, false;
     /// A fault of the hub itself.
     Internal = "internal", "The hub failed", 500, true;
 }

@@ -34,6 +34,7 @@ mod subscriptions;
 mod sync;
 pub mod tasks;
 mod tokens;
+mod twins;
 mod uplink;
 
 pub use artifacts::{Artifact, ArtifactError, Artifacts, digest_of};
@@ -58,6 +59,7 @@ pub use service_policies::{SERVICE_POLICIES, ServicePolicyError};
 pub use session::Session;
 pub use subscriptions::{Subscription, SubscriptionError};
 pub use tokens::{Caller, NewToken, TokenError, TokenRecord, TokenRefusal, TokenView, Tokens};
+pub use twins::{DesiredPatches, HistoryRow, PlannedReport, TwinError, Twins, Versions};
 pub use uplink::UplinkView;
 // What the API shows of the store; it never sees the store's crate itself.
 pub use weir_store::{
