@@ -10,3 +10,4 @@ mod hub;
 mod retrying;
 mod state;
 mod swapping;
+mod twins;
