@@ -136,6 +136,11 @@ impl Place {
         &self.identity
     }
 
+    /// Grows from one session to the next.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Resolves when the client must leave. Cancel-safe.
     pub(crate) async fn left(&mut self) -> Leave {
         match self.leave.wait_for(Option::is_some).await {
