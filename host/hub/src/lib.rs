@@ -13,6 +13,7 @@ mod artifacts;
 pub mod authenticate;
 mod clients;
 mod dispatch;
+pub mod door;
 mod endpoints;
 mod explain;
 mod gauges;
