@@ -65,7 +65,7 @@ async fn only_what_a_client_acknowledged_counts_as_delivered() {
 #[tokio::test]
 async fn a_token_ends_by_the_clock_on_the_wall_also_when_that_is_set() {
     let hub = TestHub::with_clock(Clock::manual(Timestamp::from_secs(1_000_000))).await;
-    let mut session = hub.connect(&Identity::device("a".parse().unwrap())).await;
+    let session = hub.connect(&Identity::device("a".parse().unwrap())).await;
     tokio::time::pause();
     let minute = Duration::from_secs(60);
     assert!(timeout(minute, session.left()).await.is_err());
