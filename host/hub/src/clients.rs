@@ -136,6 +136,11 @@ impl Place {
         &self.identity
     }
 
+    /// Grows from one session to the next.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Resolves when the client must leave. Cancel-safe.
     pub(crate) fn left(&self) -> impl Future<Output = Leave> + Send + use<> {
         let mut leave = self.leave.clone();

@@ -3,12 +3,14 @@
 use crate::artifacts::Artifacts;
 use crate::authenticate::{Authenticator, Credentials, Proven, Records, Refusal, TrustError};
 use crate::clients::{ClientView, Clients, Leave, Seat};
+use crate::commands::CommandQueues;
 use crate::endpoints::Endpoints;
 use crate::events::{EventId, Events, Follower, Topic};
 use crate::explain::{Explanations, Fate, Footprint};
 use crate::idempotency::Idempotency;
 use crate::identities::{Identities, IdentityError};
 use crate::lookout;
+use crate::methods::Methods;
 use crate::metrics::{EndpointLabel, Metrics, SenderLabel};
 use crate::module::Modules;
 use crate::operations::Operations;
@@ -138,6 +140,8 @@ pub(crate) struct Inner {
     explanations: Explanations,
     events: Events,
     clients: Arc<Clients>,
+    methods: Methods,
+    commands: CommandQueues,
     endpoints: Endpoints,
     authenticator: Authenticator,
     identities: Identities,
@@ -186,6 +190,8 @@ impl Hub {
             explanations: Explanations::default(),
             events: Events::of_start(start),
             clients: Arc::new(Clients::default()),
+            methods: Methods::default(),
+            commands: CommandQueues::default(),
             endpoints: Endpoints::default(),
             authenticator,
             identities: Identities::default(),
@@ -200,6 +206,7 @@ impl Hub {
         hub.0.tokens.load(&hub).await?;
         hub.0.operations.load(&hub).await?;
         hub.0.idempotency.load(&hub).await?;
+        hub.0.commands.load(&hub).await?;
         // Modules first: their inputs are then known as theirs when the routes open the queues.
         let modules = hub.0.modules.load(&hub).await?;
         let routes = hub.0.routes.load(&hub).await?;
@@ -258,6 +265,17 @@ impl Hub {
         peer: &str,
     ) -> Result<Session, ConnectError> {
         let Proven { identity, expires } = proven;
+        self.may_enter(&identity)?;
+        let now = self.0.clock.now();
+        let limit = self.0.config.max_clients;
+        let place = self.0.clients.enter(&identity, protocol, peer, now, limit);
+        let place = place.ok_or(ConnectError::Full)?;
+        self.0.metrics.connects.inc();
+        self.0.metrics.clients.set(i64::try_from(self.0.clients.count()).unwrap_or(i64::MAX));
+        Ok(Session::new(self.clone(), place, expires))
+    }
+
+    pub(crate) fn may_enter(&self, identity: &Identity) -> Result<(), ConnectError> {
         if !self.is_ready() {
             return Err(ConnectError::NotReady);
         }
@@ -267,13 +285,7 @@ impl Hub {
         {
             return Err(ConnectError::WasmModule);
         }
-        let now = self.0.clock.now();
-        let limit = self.0.config.max_clients;
-        let place = self.0.clients.enter(&identity, protocol, peer, now, limit);
-        let place = place.ok_or(ConnectError::Full)?;
-        self.0.metrics.connects.inc();
-        self.0.metrics.clients.set(i64::try_from(self.0.clients.count()).unwrap_or(i64::MAX));
-        Ok(Session::new(self.clone(), place, expires))
+        Ok(())
     }
 
     pub(crate) fn client_left(&self) {
@@ -366,6 +378,12 @@ impl Hub {
         &self.0.modules
     }
 
+    /// Cloud-to-device messages.
+    #[must_use]
+    pub fn commands(&self) -> &CommandQueues {
+        &self.0.commands
+    }
+
     /// The uploaded components.
     #[must_use]
     pub fn artifacts(&self) -> &Artifacts {
@@ -405,6 +423,10 @@ impl Hub {
 
     pub(crate) fn runtime(&self) -> &Arc<dyn ModuleRuntime> {
         &self.0.runtime
+    }
+
+    pub(crate) fn methods(&self) -> &Methods {
+        &self.0.methods
     }
 
     pub(crate) fn endpoints(&self) -> &Endpoints {
