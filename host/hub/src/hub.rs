@@ -5,9 +5,11 @@ use crate::authenticate::{Authenticator, Credentials, Proven, Records, Refusal, 
 use crate::clients::{ClientView, Clients, Leave, Seat};
 use crate::commands::CommandQueues;
 use crate::endpoints::Endpoints;
+use crate::events::{EventId, Events, Follower, Topic};
 use crate::explain::{Explanations, Fate, Footprint};
 use crate::idempotency::Idempotency;
 use crate::identities::{Identities, IdentityError};
+use crate::lookout;
 use crate::methods::Methods;
 use crate::metrics::{EndpointLabel, Metrics, SenderLabel};
 use crate::module::Modules;
@@ -15,7 +17,7 @@ use crate::operations::Operations;
 use crate::router::Routing;
 use crate::routes::{RouteError, Routes};
 use crate::session::Session;
-use crate::tasks::TaskGroup;
+use crate::tasks::{TaskGroup, TaskKind};
 use crate::tokens::Tokens;
 use crate::uplink::{Uplink, UplinkView};
 use arc_swap::ArcSwap;
@@ -136,6 +138,7 @@ pub(crate) struct Inner {
     uplink: Uplink,
     metrics: Metrics,
     explanations: Explanations,
+    events: Events,
     clients: Arc<Clients>,
     methods: Methods,
     commands: CommandQueues,
@@ -185,6 +188,7 @@ impl Hub {
             uplink: Uplink::new(upstream),
             metrics: Metrics::default(),
             explanations: Explanations::default(),
+            events: Events::of_start(start),
             clients: Arc::new(Clients::default()),
             methods: Methods::default(),
             commands: CommandQueues::default(),
@@ -209,6 +213,8 @@ impl Hub {
         hub.0.modules.start(&hub, modules, routes);
         hub.serve_leftovers().await?;
         hub.0.uplink.start(&hub).await?;
+        let looking = hub.clone();
+        hub.0.tasks.spawn(TaskKind::Essential, "lookout", |stop| lookout::run(looking, stop));
         Ok(hub)
     }
 
@@ -411,6 +417,8 @@ impl Hub {
     /// Cuts the link to the upstream (messages wait) or mends it.
     pub fn pause_uplink(&self, paused: bool) {
         self.0.uplink.pause(paused);
+        let what = if paused { "paused" } else { "resumed" };
+        self.tell(Topic::Link, what, "upstream", serde_json::Value::Null);
     }
 
     pub(crate) fn runtime(&self) -> &Arc<dyn ModuleRuntime> {
@@ -423,6 +431,28 @@ impl Hub {
 
     pub(crate) fn endpoints(&self) -> &Endpoints {
         &self.0.endpoints
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    /// Tells those who look on that something has happened. `what` in one or two words; no secrets and
+    /// no bodies in `data`.
+    pub fn tell(
+        &self,
+        topic: Topic,
+        what: &'static str,
+        subject: impl std::fmt::Display,
+        data: serde_json::Value,
+    ) {
+        self.0.events.tell(self.0.clock.now(), topic, what, subject.to_string(), data);
+    }
+
+    /// Follows what happens: after the event `after`, else from now on; all topics where none is named.
+    #[must_use]
+    pub fn follow_events(&self, after: Option<EventId>, topics: Vec<Topic>) -> Follower {
+        Follower::new(self.clone(), self.0.events.follow(after, topics))
     }
 
     pub(crate) fn explanations(&self) -> &Explanations {

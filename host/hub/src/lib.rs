@@ -15,12 +15,14 @@ mod clients;
 mod commands;
 mod dispatch;
 mod endpoints;
+mod events;
 mod explain;
 mod gauges;
 mod hub;
 mod idempotency;
 mod identities;
 mod intake;
+mod lookout;
 mod methods;
 mod metrics;
 mod module;
@@ -45,6 +47,7 @@ pub use commands::{
     CommandError, CommandQueues, Commands, FEEDBACK as FEEDBACK_QUEUE, Sent as SentCommand,
 };
 pub use endpoints::UPSTREAM as UPSTREAM_QUEUE;
+pub use events::{Event, EventId, EventIdError, Followed, Follower, Topic, TopicError};
 pub use explain::{Explanation, Fate, FateView, MessageName, PlaceView};
 pub use hub::{Config, ConnectError, Hub, Parts, QueueDefaults, StartError};
 pub use idempotency::{Doing, Idempotency, KeptAnswer, Repeat};
