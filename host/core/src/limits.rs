@@ -203,12 +203,6 @@ pub const TOKENS: usize = 1_000;
 pub const IDEMPOTENCY_KEYS: usize = 10_000;
 /// Operations kept.
 pub const OPERATIONS: usize = 200;
-/// Events kept for those who look on: minutes of a busy hub, some 3 MiB at most.
-pub const EVENTS: usize = 10_000;
-/// Streams of events at once; each holds a connection.
-pub const EVENT_STREAMS: usize = 64;
-/// Between two signs of life on a stream of events: well below the patience of proxies.
-pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Characters of a direct method's name (IoT Edge).
 pub const METHOD_NAME_CHARACTERS: usize = 100;
@@ -242,3 +236,9 @@ pub const COMMAND_DELIVERIES: u32 = 10;
 pub const COMMAND_LOCK: Duration = Duration::from_secs(60);
 /// Bytes of feedback about commands that wait for somebody to read them; the oldest go first.
 pub const FEEDBACK_BYTES: u64 = 1024 * 1024;
+/// Events kept for those who look on: minutes of a busy hub, some 3 MiB at most.
+pub const EVENTS: usize = 10_000;
+/// Streams of events at once; each holds a connection.
+pub const EVENT_STREAMS: usize = 64;
+/// Between two signs of life on a stream of events: well below the patience of proxies.
+pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(15);

@@ -77,9 +77,10 @@ impl Clients {
         now: Timestamp,
         limit: usize,
     ) -> Option<Place> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (leave, receiver) = watch::channel(None);
         let mut entries = lock(&self.entries);
+        // Under the lock, so that the numbers have the order in which places are taken.
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
         match entries.get(identity) {
             Some(older) => {
                 older.leave.send_replace(Some(Leave::TakenOver));
