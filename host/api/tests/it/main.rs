@@ -4,6 +4,7 @@
 mod conventions;
 mod doors;
 mod hostile;
+mod https;
 mod identities;
 mod messages;
 mod modules;
