@@ -15,6 +15,7 @@ mod etag;
 mod extract;
 mod finish;
 mod health;
+pub mod https;
 mod idempotency;
 mod json;
 mod openapi;
