@@ -16,6 +16,7 @@ mod extract;
 mod finish;
 mod health;
 mod idempotency;
+pub mod iothub;
 mod json;
 mod openapi;
 mod page;

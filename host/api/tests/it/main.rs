@@ -5,6 +5,7 @@ mod conventions;
 mod doors;
 mod hostile;
 mod identities;
+mod iothub;
 mod messages;
 mod modules;
 mod routes;
