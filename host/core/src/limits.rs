@@ -185,6 +185,11 @@ pub const API_HEAD_LIMIT: Duration = Duration::from_secs(10);
 pub const API_SILENCE: Duration = Duration::from_secs(10);
 /// A whole request.
 pub const API_REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// A direct method called by a service path: 300 s for the connection and 300 s for the answer (IoT Hub's
+/// limits), and the call itself ends before.
+pub const SERVICE_METHOD_LIMIT: Duration = Duration::from_secs(610);
+/// Identities in one bulk change of a service path (IoT Hub's limit).
+pub const BULK_IDENTITIES: usize = 100;
 /// A whole upload of a component, its compilation included.
 pub const API_UPLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// Components that are taken in at once: each is held in memory whole.
