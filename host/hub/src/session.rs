@@ -5,13 +5,16 @@
 
 use crate::Hub;
 use crate::clients::{Leave, Place, Seat};
+use crate::commands::Commands;
 use crate::intake::Intake;
+use crate::methods::MethodRequests;
 use crate::subscriptions::{self, Subscription, SubscriptionError};
 use crate::sync::lock;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use weir_core::clock::{Clock, Timestamp};
 use weir_core::id::Identity;
+use weir_core::method::{MethodAnswer, MethodId};
 use weir_core::port::Consumer;
 
 /// A client's session with the hub. A head that serves an identity over several links shares it.
@@ -43,11 +46,15 @@ impl Session {
         Intake::new(self.hub.clone(), self.identity().clone())
     }
 
-    /// Resolves when the client must be disconnected. Cancel-safe.
-    pub async fn left(&self) -> Leave {
-        tokio::select! {
-            why = self.place.left() => why,
-            () = expired(self.hub.clock(), self.expires) => Leave::Expired,
+    /// Resolves when the client must be disconnected. Borrows nothing, so that a head can wait for it
+    /// while it uses the session. Cancel-safe.
+    pub fn left(&self) -> impl Future<Output = Leave> + Send + use<> {
+        let (left, clock, expires) = (self.place.left(), self.hub.clock().clone(), self.expires);
+        async move {
+            tokio::select! {
+                why = left => why,
+                () = expired(&clock, expires) => Leave::Expired,
+            }
         }
     }
 
@@ -75,6 +82,30 @@ impl Session {
             }
             is_mine
         });
+    }
+
+    /// From now on the client can be called; a later call of this takes the place of an earlier one.
+    /// Who answers a call must have got it from here, in this session.
+    #[must_use]
+    pub fn take_methods(&self) -> MethodRequests {
+        self.hub.methods().take(&self.hub, self.identity(), self.place.number())
+    }
+
+    /// Passes an answer on to whoever called. False when nobody waits for it: it is late, of no call, or
+    /// of a call of another client.
+    pub fn answer_method(&self, id: MethodId, answer: MethodAnswer) -> bool {
+        let waited = self.hub.methods().answer(self.place.number(), id, answer);
+        if !waited {
+            self.hub.metrics().method_answers_dropped.inc();
+        }
+        waited
+    }
+
+    /// The client's cloud-to-device messages. There is one holder at a time: a later call, of this
+    /// session or of one that takes its place, ends an earlier one.
+    #[must_use]
+    pub fn take_commands(&self) -> Commands {
+        self.hub.commands().take(&self.hub, self.identity(), self.place.number())
     }
 
     /// What the client has subscribed to, from disk.
@@ -113,6 +144,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.leave_inputs();
+        self.hub.methods().leave(self.identity(), self.place.number());
         self.hub.client_left();
     }
 }
