@@ -29,6 +29,7 @@ mod metrics;
 mod module;
 mod module_logs;
 mod operations;
+pub mod parcels;
 mod replay;
 mod router;
 mod routes;
