@@ -6,12 +6,14 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod command;
 pub mod digest;
 pub mod error_code;
 pub mod id;
 pub mod identity;
 pub mod limits;
 pub mod message;
+pub mod method;
 pub mod module;
 pub mod module_state;
 pub mod port;
@@ -20,4 +22,5 @@ pub mod record;
 pub mod route;
 pub mod sas;
 pub mod topic;
+pub mod twin;
 pub mod user_name;

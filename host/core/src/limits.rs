@@ -203,9 +203,48 @@ pub const TOKENS: usize = 1_000;
 pub const IDEMPOTENCY_KEYS: usize = 10_000;
 /// Operations kept.
 pub const OPERATIONS: usize = 200;
+/// Events kept for those who look on: minutes of a busy hub, some 3 MiB at most.
+pub const EVENTS: usize = 10_000;
+/// Streams of events at once; each holds a connection.
+pub const EVENT_STREAMS: usize = 64;
+/// Between two signs of life on a stream of events: well below the patience of proxies.
+pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Connections to the HTTPS listener on which requests are made: service scripts, method calls, devices
-/// that send by HTTP.
+/// Characters of a direct method's name (IoT Edge).
+pub const METHOD_NAME_CHARACTERS: usize = 100;
+/// Payload of a direct method, in either direction (IoT Hub and IoT Edge: 128 KiB).
+pub const METHOD_PAYLOAD_BYTES: usize = 128 * KIB;
+/// How long a call waits for its answer unless it says otherwise (IoT Edge).
+pub const METHOD_RESPONSE: Duration = Duration::from_secs(30);
+/// Least time that a call may give its target (IoT Edge).
+pub const METHOD_RESPONSE_MIN: Duration = Duration::from_secs(5);
+/// Most time for the target to connect, and again for its answer (IoT Edge).
+pub const METHOD_TIMEOUT_MAX: Duration = Duration::from_secs(300);
+/// Calls to one target that wait at once; a further one is refused. They are not queued: a client that
+/// answers at all answers in milliseconds, so more means that it does not.
+pub const METHOD_CALLS_PER_TARGET: usize = 100;
+/// Calls of one module that wait at once, so that none takes the room of all.
+pub const METHOD_CALLS_PER_CALLER: usize = 100;
+/// Bytes of the payloads of all calls that wait: enough for 128 of the largest.
+pub const METHOD_BYTES: usize = 16 * MIB;
+
+/// Commands that wait for one device or module (IoT Hub: 50).
+pub const COMMANDS: usize = 50;
+/// A command: body and properties (IoT Hub: 64 KiB).
+pub const COMMAND_BYTES: usize = 64 * KIB;
+/// How long a command waits unless it says otherwise (IoT Hub's default).
+pub const COMMAND_TTL: Duration = Duration::from_secs(3_600);
+/// Longest time that a command may wait (IoT Hub).
+pub const COMMAND_TTL_MAX: Duration = Duration::from_secs(2 * 24 * 3_600);
+/// How often a command is handed out before it is a dead letter (IoT Hub's default).
+pub const COMMAND_DELIVERIES: u32 = 10;
+/// How long an HTTP client may hold a command without a word (IoT Hub's default).
+pub const COMMAND_LOCK: Duration = Duration::from_secs(60);
+/// Bytes of feedback about commands that wait for somebody to read them; the oldest go first.
+pub const FEEDBACK_BYTES: u64 = 1024 * 1024;
+
+/// Connections to the HTTPS listener whose clients have proven who they are: service scripts, method
+/// calls, devices that send by HTTP.
 pub const HTTPS_CONNECTIONS: usize = 1_024;
 /// WebSockets: as many as there may be clients, and those who have not said who they are.
 pub const WEBSOCKETS: usize = MAX_CLIENTS + MAX_UNKNOWN_CLIENTS;
@@ -213,3 +252,9 @@ pub const WEBSOCKETS: usize = MAX_CLIENTS + MAX_UNKNOWN_CLIENTS;
 pub const WEBSOCKET_FRAME_BYTES: u64 = MIB as u64;
 /// Payload of one message in several frames; SDKs send a packet, or a handful, in each.
 pub const WEBSOCKET_MESSAGE_BYTES: u64 = 4 * WEBSOCKET_FRAME_BYTES;
+/// Body of a batch of telemetry by HTTP: IoT Hub's 256 KiB in base64, with property names around it.
+pub const HTTP_BATCH_BYTES: usize = MIB;
+/// Messages in such a batch (IoT Hub).
+pub const HTTP_BATCH_MESSAGES: usize = 500;
+/// Body of a direct method call: the payload, white space and the other fields.
+pub const METHOD_BODY_BYTES: usize = METHOD_PAYLOAD_BYTES + 16 * KIB;

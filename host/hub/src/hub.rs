@@ -3,17 +3,21 @@
 use crate::artifacts::Artifacts;
 use crate::authenticate::{Authenticator, Credentials, Proven, Records, Refusal, TrustError};
 use crate::clients::{ClientView, Clients, Leave, Seat};
+use crate::commands::CommandQueues;
 use crate::endpoints::Endpoints;
+use crate::events::{EventId, Events, Follower, Topic};
 use crate::explain::{Explanations, Fate, Footprint};
 use crate::idempotency::Idempotency;
 use crate::identities::{Identities, IdentityError};
+use crate::lookout;
+use crate::methods::Methods;
 use crate::metrics::{EndpointLabel, Metrics, SenderLabel};
 use crate::module::Modules;
 use crate::operations::Operations;
 use crate::router::Routing;
 use crate::routes::{RouteError, Routes};
 use crate::session::Session;
-use crate::tasks::TaskGroup;
+use crate::tasks::{TaskGroup, TaskKind};
 use crate::tokens::Tokens;
 use crate::uplink::{Uplink, UplinkView};
 use arc_swap::ArcSwap;
@@ -134,7 +138,10 @@ pub(crate) struct Inner {
     uplink: Uplink,
     metrics: Metrics,
     explanations: Explanations,
+    events: Events,
     clients: Arc<Clients>,
+    methods: Methods,
+    commands: CommandQueues,
     endpoints: Endpoints,
     authenticator: Authenticator,
     identities: Identities,
@@ -181,7 +188,10 @@ impl Hub {
             uplink: Uplink::new(upstream),
             metrics: Metrics::default(),
             explanations: Explanations::default(),
+            events: Events::of_start(start),
             clients: Arc::new(Clients::default()),
+            methods: Methods::default(),
+            commands: CommandQueues::default(),
             endpoints: Endpoints::default(),
             authenticator,
             identities: Identities::default(),
@@ -196,12 +206,15 @@ impl Hub {
         hub.0.tokens.load(&hub).await?;
         hub.0.operations.load(&hub).await?;
         hub.0.idempotency.load(&hub).await?;
+        hub.0.commands.load(&hub).await?;
         // Modules first: their inputs are then known as theirs when the routes open the queues.
         let modules = hub.0.modules.load(&hub).await?;
         let routes = hub.0.routes.load(&hub).await?;
         hub.0.modules.start(&hub, modules, routes);
         hub.serve_leftovers().await?;
         hub.0.uplink.start(&hub).await?;
+        let looking = hub.clone();
+        hub.0.tasks.spawn(TaskKind::Essential, "lookout", |stop| lookout::run(looking, stop));
         Ok(hub)
     }
 
@@ -252,6 +265,17 @@ impl Hub {
         peer: &str,
     ) -> Result<Session, ConnectError> {
         let Proven { identity, expires } = proven;
+        self.may_enter(&identity)?;
+        let now = self.0.clock.now();
+        let limit = self.0.config.max_clients;
+        let place = self.0.clients.enter(&identity, protocol, peer, now, limit);
+        let place = place.ok_or(ConnectError::Full)?;
+        self.0.metrics.connects.inc();
+        self.0.metrics.clients.set(i64::try_from(self.0.clients.count()).unwrap_or(i64::MAX));
+        Ok(Session::new(self.clone(), place, expires))
+    }
+
+    pub(crate) fn may_enter(&self, identity: &Identity) -> Result<(), ConnectError> {
         if !self.is_ready() {
             return Err(ConnectError::NotReady);
         }
@@ -261,13 +285,7 @@ impl Hub {
         {
             return Err(ConnectError::WasmModule);
         }
-        let now = self.0.clock.now();
-        let limit = self.0.config.max_clients;
-        let place = self.0.clients.enter(&identity, protocol, peer, now, limit);
-        let place = place.ok_or(ConnectError::Full)?;
-        self.0.metrics.connects.inc();
-        self.0.metrics.clients.set(i64::try_from(self.0.clients.count()).unwrap_or(i64::MAX));
-        Ok(Session::new(self.clone(), place, expires))
+        Ok(())
     }
 
     pub(crate) fn client_left(&self) {
@@ -360,6 +378,12 @@ impl Hub {
         &self.0.modules
     }
 
+    /// Cloud-to-device messages.
+    #[must_use]
+    pub fn commands(&self) -> &CommandQueues {
+        &self.0.commands
+    }
+
     /// The uploaded components.
     #[must_use]
     pub fn artifacts(&self) -> &Artifacts {
@@ -393,14 +417,42 @@ impl Hub {
     /// Cuts the link to the upstream (messages wait) or mends it.
     pub fn pause_uplink(&self, paused: bool) {
         self.0.uplink.pause(paused);
+        let what = if paused { "paused" } else { "resumed" };
+        self.tell(Topic::Link, what, "upstream", serde_json::Value::Null);
     }
 
     pub(crate) fn runtime(&self) -> &Arc<dyn ModuleRuntime> {
         &self.0.runtime
     }
 
+    pub(crate) fn methods(&self) -> &Methods {
+        &self.0.methods
+    }
+
     pub(crate) fn endpoints(&self) -> &Endpoints {
         &self.0.endpoints
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    /// Tells those who look on that something has happened. `what` in one or two words; no secrets and
+    /// no bodies in `data`.
+    pub fn tell(
+        &self,
+        topic: Topic,
+        what: &'static str,
+        subject: impl std::fmt::Display,
+        data: serde_json::Value,
+    ) {
+        self.0.events.tell(self.0.clock.now(), topic, what, subject.to_string(), data);
+    }
+
+    /// Follows what happens: after the event `after`, else from now on; all topics where none is named.
+    #[must_use]
+    pub fn follow_events(&self, after: Option<EventId>, topics: Vec<Topic>) -> Follower {
+        Follower::new(self.clone(), self.0.events.follow(after, topics))
     }
 
     pub(crate) fn explanations(&self) -> &Explanations {

@@ -130,6 +130,17 @@ impl Identities {
         lock(&self.records).get(identity).cloned()
     }
 
+    /// True when the identity is known and enabled, and for a module its device too.
+    #[must_use]
+    pub fn is_enabled(&self, identity: &Identity) -> bool {
+        let records = lock(&self.records);
+        let enabled = |identity: &Identity| {
+            records.get(identity).is_some_and(|found| found.record.status == Status::Enabled)
+        };
+        enabled(identity)
+            && (identity.module.is_none() || enabled(&Identity::device(identity.device.clone())))
+    }
+
     /// Devices after `after`, in order of names.
     #[must_use]
     pub fn devices(&self, after: Option<&DeviceId>, limit: usize) -> Vec<Registered> {
@@ -264,6 +275,7 @@ impl Identities {
         lock(&self.records).remove(identity);
         self.dismiss(hub, identity);
         crate::subscriptions::forget(hub.store(), identity).await?;
+        hub.commands().forget(hub, identity).await?;
         Ok(())
     }
 

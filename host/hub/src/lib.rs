@@ -12,14 +12,19 @@
 mod artifacts;
 pub mod authenticate;
 mod clients;
+mod commands;
 mod dispatch;
+pub mod door;
 mod endpoints;
+mod events;
 mod explain;
 mod gauges;
 mod hub;
 mod idempotency;
 mod identities;
 mod intake;
+mod lookout;
+mod methods;
 mod metrics;
 mod module;
 mod module_logs;
@@ -35,15 +40,21 @@ mod sync;
 pub mod tasks;
 mod tokens;
 mod uplink;
+mod visitor;
 
 pub use artifacts::{Artifact, ArtifactError, Artifacts, digest_of};
 pub use clients::{ClientView, Leave};
+pub use commands::{
+    CommandError, CommandQueues, Commands, FEEDBACK as FEEDBACK_QUEUE, Sent as SentCommand,
+};
 pub use endpoints::UPSTREAM as UPSTREAM_QUEUE;
+pub use events::{Event, EventId, EventIdError, Followed, Follower, Topic, TopicError};
 pub use explain::{Explanation, Fate, FateView, MessageName, PlaceView};
 pub use hub::{Config, ConnectError, Hub, Parts, QueueDefaults, StartError};
 pub use idempotency::{Doing, Idempotency, KeptAnswer, Repeat};
 pub use identities::{Identities, IdentityError, IdentitySpec, Registered};
 pub use intake::{Intake, IntakeError, Publication};
+pub use methods::{MethodError, MethodRequests};
 pub use metrics::Metrics;
 pub use module::{
     CounterView, FaultView, Fortune, ModuleChange, ModuleError, ModuleView, Modules, Return, State,
@@ -59,6 +70,7 @@ pub use session::Session;
 pub use subscriptions::{Subscription, SubscriptionError};
 pub use tokens::{Caller, NewToken, TokenError, TokenRecord, TokenRefusal, TokenView, Tokens};
 pub use uplink::UplinkView;
+pub use visitor::Visitor;
 // What the API shows of the store; it never sees the store's crate itself.
 pub use weir_store::{
     Count, Damage, DeadLetter, DeadLetterId, EndpointId, EntryState, Error as StoreError, Expect,

@@ -3,6 +3,7 @@
 
 mod conventions;
 mod doors;
+mod events;
 mod hostile;
 mod https;
 mod identities;
