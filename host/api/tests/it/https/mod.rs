@@ -1,17 +1,24 @@
 //! The HTTPS listener with real TLS clients.
 
+mod device;
+mod edge;
 mod websocket;
 
-use crate::support::TestHub;
+use crate::support::{EDGE, TestHub};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
 use weir_api::https::{Upgrade, Upgrades};
+use weir_core::id::Identity;
+use weir_core::sas::resource_of;
+use weir_hub::Session;
+use weir_hub::authenticate::{Proven, make_token};
 
 /// A hub behind its HTTPS listener.
 struct Port {
@@ -43,6 +50,37 @@ impl Port {
         connector.connect(ServerName::try_from("gw").unwrap(), stream).await.unwrap()
     }
 
+    /// The token of an identity that `register` has made.
+    fn token(&self, identity: &Identity) -> String {
+        let expires = self.hub.clock.now().after(std::time::Duration::from_secs(3_600));
+        make_token(&KEY.parse().unwrap(), &resource_of("hub.example", identity), expires, None)
+    }
+
+    async fn register(&self, identity: &Identity) {
+        let keys = json!({"authentication": {"type": "sas", "symmetricKey": {"primaryKey": KEY}}});
+        let path = match &identity.module {
+            Some(module) => format!("/api/v1/devices/{}/modules/{module}", identity.device),
+            None => format!("/api/v1/devices/{}", identity.device),
+        };
+        let made = self.hub.put(&path, keys).await;
+        assert!(made.status < 300, "{made:?}");
+    }
+
+    fn session(&self, identity: &Identity) -> Session {
+        let proven = Proven { identity: identity.clone(), expires: None };
+        self.hub.hub.connect(proven, "test", "here").unwrap()
+    }
+
+    /// A request with a body of known length.
+    async fn ask(&self, request: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut text = format!("{request} HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n");
+        for (name, value) in headers {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+        Answer::read(&self.exchange(&[text.as_bytes(), body].concat()).await)
+    }
+
     /// One request on a connection of its own; the whole answer.
     async fn exchange(&self, request: &[u8]) -> String {
         let mut stream = self.connect().await;
@@ -51,6 +89,48 @@ impl Port {
         // Servers need not say close_notify.
         drop(stream.read_to_end(&mut answer).await);
         String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+fn device(name: &str) -> Identity {
+    Identity::device(name.parse().unwrap())
+}
+
+fn module(name: &str) -> Identity {
+    Identity::module(EDGE.parse().unwrap(), name.parse().unwrap())
+}
+
+/// What came back.
+#[derive(Debug, PartialEq)]
+struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Answer {
+    fn read(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self { status, headers, body: body.to_owned() }
+    }
+
+    fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(own, _)| own == name);
+        found.map_or("", |(_, value)| value)
+    }
+
+    /// Status and IoT Hub's name of an error.
+    fn refusal(&self) -> (u16, String) {
+        let json: Value = serde_json::from_str(&self.body).unwrap();
+        let message = json["Message"].as_str().unwrap();
+        let code = message.strip_prefix("ErrorCode:").unwrap().split(';').next().unwrap();
+        (self.status, code.to_owned())
     }
 }
 
