@@ -17,6 +17,7 @@ mod finish;
 mod health;
 pub mod https;
 mod idempotency;
+pub mod iothub;
 mod json;
 mod openapi;
 mod page;

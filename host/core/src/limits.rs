@@ -185,6 +185,11 @@ pub const API_HEAD_LIMIT: Duration = Duration::from_secs(10);
 pub const API_SILENCE: Duration = Duration::from_secs(10);
 /// A whole request.
 pub const API_REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// A direct method called by a service path: 300 s for the connection and 300 s for the answer (IoT Hub's
+/// limits), and the call itself ends before.
+pub const SERVICE_METHOD_LIMIT: Duration = Duration::from_secs(610);
+/// Identities in one bulk change of a service path (IoT Hub's limit).
+pub const BULK_IDENTITIES: usize = 100;
 /// A whole upload of a component, its compilation included.
 pub const API_UPLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// Components that are taken in at once: each is held in memory whole.
@@ -203,12 +208,6 @@ pub const TOKENS: usize = 1_000;
 pub const IDEMPOTENCY_KEYS: usize = 10_000;
 /// Operations kept.
 pub const OPERATIONS: usize = 200;
-/// Events kept for those who look on: minutes of a busy hub, some 3 MiB at most.
-pub const EVENTS: usize = 10_000;
-/// Streams of events at once; each holds a connection.
-pub const EVENT_STREAMS: usize = 64;
-/// Between two signs of life on a stream of events: well below the patience of proxies.
-pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Characters of a direct method's name (IoT Edge).
 pub const METHOD_NAME_CHARACTERS: usize = 100;
@@ -242,7 +241,12 @@ pub const COMMAND_DELIVERIES: u32 = 10;
 pub const COMMAND_LOCK: Duration = Duration::from_secs(60);
 /// Bytes of feedback about commands that wait for somebody to read them; the oldest go first.
 pub const FEEDBACK_BYTES: u64 = 1024 * 1024;
-
+/// Events kept for those who look on: minutes of a busy hub, some 3 MiB at most.
+pub const EVENTS: usize = 10_000;
+/// Streams of events at once; each holds a connection.
+pub const EVENT_STREAMS: usize = 64;
+/// Between two signs of life on a stream of events: well below the patience of proxies.
+pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(15);
 /// Connections to the HTTPS listener whose clients have proven who they are: service scripts, method
 /// calls, devices that send by HTTP.
 pub const HTTPS_CONNECTIONS: usize = 1_024;

@@ -65,7 +65,9 @@ pub use operations::{Operation, Operations, Progress};
 pub use replay::{ReplayError, Replayed};
 pub use routes::{RouteError, RouteSpec, RouteView, Routes, compile as compile_routes};
 pub use scope::{Area, Level, Scope, ScopeError};
-pub use service_policies::{SERVICE_POLICIES, ServicePolicyError};
+pub use service_policies::{
+    Rights, SERVICE_POLICIES, ServicePolicy, ServicePolicyError, ServiceRefusal,
+};
 pub use session::Session;
 pub use subscriptions::{Subscription, SubscriptionError};
 pub use tokens::{Caller, NewToken, TokenError, TokenRecord, TokenRefusal, TokenView, Tokens};

@@ -7,6 +7,7 @@ mod events;
 mod hostile;
 mod https;
 mod identities;
+mod iothub;
 mod messages;
 mod modules;
 mod routes;
