@@ -46,11 +46,6 @@ impl Refusal {
     pub(crate) fn too_large(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "MessageTooLarge", text)
     }
-
-    /// 404 for a path that leads nowhere.
-    pub(crate) fn nothing_here() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFound", "there is nothing at this path")
-    }
 }
 
 impl From<MethodProblem> for Refusal {

@@ -18,11 +18,12 @@ mod websocket;
 
 pub use websocket::WebSocket;
 
-use axum::extract::Request;
-use axum::http::{HeaderValue, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
+use client::Client;
 use error::Refusal;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -90,14 +91,14 @@ pub fn listen(listener: TcpListener, hub: Hub, tls: Arc<rustls::ServerConfig>, u
 }
 
 fn router(https: Https) -> Router {
-    let service = Router::new().fallback(async || Refusal::nothing_here());
+    let service = crate::iothub::router(https.hub().clone());
     Router::new()
         .merge(edge::routes())
         .merge(device::routes())
         // What is not for devices and modules is for service scripts, also another method of a path.
         .method_not_allowed_fallback(pass_on)
         .fallback(pass_on)
-        .layer(from_fn(by_token))
+        .layer(from_fn_with_state(https.clone(), by_token))
         .layer(Extension(ServicePaths(service)))
         .layer(from_fn_with_state(https.clone(), websocket::upgrade))
         .layer(from_fn(finish))
@@ -108,22 +109,35 @@ fn router(https: Https) -> Router {
 #[derive(Clone)]
 struct ServicePaths(Router);
 
-async fn pass_on(Extension(service): Extension<ServicePaths>, request: Request) -> Response {
-    service.0.oneshot(request).await.into_response()
+async fn pass_on(
+    State(https): State<Https>,
+    Extension(client): Extension<Client>,
+    Extension(service): Extension<ServicePaths>,
+    request: Request,
+) -> Response {
+    let response = service.0.oneshot(request).await.into_response();
+    match response.status() {
+        StatusCode::UNAUTHORIZED => client.refused().await,
+        _ => client.proven(&https.0.proven),
+    }
+    response
 }
 
 /// A token that a service policy has signed opens service paths, and nothing else does: some paths are
 /// those of modules, too.
 async fn by_token(
+    State(https): State<Https>,
+    Extension(client): Extension<Client>,
     Extension(service): Extension<ServicePaths>,
     request: Request,
     next: Next,
 ) -> Response {
     let token = request.headers().get(header::AUTHORIZATION).and_then(|text| text.to_str().ok());
-    let policy = token.and_then(|text| Some(SasToken::parse(text).ok()?.policy()?.to_owned()));
-    match policy {
-        Some(_) => pass_on(Extension(service), request).await,
-        None => next.run(request).await,
+    let names_policy =
+        token.is_some_and(|text| SasToken::parse(text).is_ok_and(|token| token.policy().is_some()));
+    match names_policy {
+        true => pass_on(State(https), Extension(client), Extension(service), request).await,
+        false => next.run(request).await,
     }
 }
 
@@ -131,7 +145,7 @@ async fn by_token(
 async fn finish(request: Request, next: Next) -> Response {
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
-        let status = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
         Refusal::new(status, "ServerError", "the hub failed on this request").into_response()
     });
     let nosniff = HeaderValue::from_static("nosniff");

@@ -173,15 +173,38 @@ fn echo(name: &'static str) -> Upgrade {
 }
 
 #[tokio::test]
-async fn the_control_plane_is_not_here_and_errors_are_those_of_iot_hub() {
+async fn the_control_plane_is_not_here_and_strangers_are_told_nothing() {
     let port = Port::open().await;
-    for path in ["/api/v1/system", "/health/live", "/docs", "/"] {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n");
-        let answer = port.exchange(request.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
-        assert!(answer.contains("x-content-type-options: nosniff"), "{answer}");
-        assert!(answer.contains("content-type: application/json"), "{answer}");
-        assert!(answer.contains(r#"{"ExceptionMessage":"","Message":"ErrorCode:NotFound;"#));
+    let key = port.hub.hub.service_key("iothubowner").await.unwrap();
+    let expires = port.hub.clock.now().after(std::time::Duration::from_secs(3_600));
+    let service = make_token(&key, "hub.example", expires, Some("iothubowner"));
+    for path in ["/api/v1/system", "/health/live", "/docs", "/metrics", "/"] {
+        let admin = format!("Bearer {}", port.hub.admin);
+        for token in ["", &admin] {
+            let answer = port.ask(&format!("GET {path}"), &[("Authorization", token)], b"").await;
+            assert_eq!(answer.refusal().0, 401, "{path}");
+            assert_eq!(answer.header("x-content-type-options"), "nosniff");
+            assert!(answer.header("content-type").starts_with("application/json"));
+        }
+        let answer = port.ask(&format!("GET {path}"), &[("Authorization", &service)], b"").await;
+        assert_eq!(answer.refusal().0, 404, "{path}");
     }
+    port.hub.hub.tasks().stop().drain();
+}
+
+#[tokio::test]
+async fn service_paths_are_here_and_open_to_no_device() {
+    let port = Port::open().await;
+    port.register(&device("leaf")).await;
+    let key = port.hub.hub.service_key("iothubowner").await.unwrap();
+    let expires = port.hub.clock.now().after(std::time::Duration::from_secs(3_600));
+    let service = make_token(&key, "hub.example", expires, Some("iothubowner"));
+    let get = async |token: &str| {
+        port.ask("GET /devices/leaf?api-version=1", &[("Authorization", token)], b"").await
+    };
+    let answer = get(&service).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.body.contains(r#""deviceId":"leaf""#), "{answer:?}");
+    assert_eq!(get(&port.token(&device("leaf"))).await.refusal().0, 401);
     port.hub.hub.tasks().stop().drain();
 }
