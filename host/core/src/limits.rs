@@ -287,8 +287,8 @@ pub const EVENTS: usize = 10_000;
 pub const EVENT_STREAMS: usize = 64;
 /// Between two signs of life on a stream of events: well below the patience of proxies.
 pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(15);
-/// Connections to the HTTPS listener on which requests are made: service scripts, method calls, devices
-/// that send by HTTP.
+/// Connections to the HTTPS listener whose clients have proven who they are: service scripts, method
+/// calls, devices that send by HTTP.
 pub const HTTPS_CONNECTIONS: usize = 1_024;
 /// WebSockets: as many as there may be clients, and those who have not said who they are.
 pub const WEBSOCKETS: usize = MAX_CLIENTS + MAX_UNKNOWN_CLIENTS;
@@ -296,3 +296,9 @@ pub const WEBSOCKETS: usize = MAX_CLIENTS + MAX_UNKNOWN_CLIENTS;
 pub const WEBSOCKET_FRAME_BYTES: u64 = MIB as u64;
 /// Payload of one message in several frames; SDKs send a packet, or a handful, in each.
 pub const WEBSOCKET_MESSAGE_BYTES: u64 = 4 * WEBSOCKET_FRAME_BYTES;
+/// Body of a batch of telemetry by HTTP: IoT Hub's 256 KiB in base64, with property names around it.
+pub const HTTP_BATCH_BYTES: usize = MIB;
+/// Messages in such a batch (IoT Hub).
+pub const HTTP_BATCH_MESSAGES: usize = 500;
+/// Body of a direct method call: the payload, white space and the other fields.
+pub const METHOD_BODY_BYTES: usize = METHOD_PAYLOAD_BYTES + 16 * KIB;
