@@ -15,6 +15,7 @@ mod etag;
 mod extract;
 mod finish;
 mod health;
+pub mod https;
 mod idempotency;
 pub mod iothub;
 mod json;

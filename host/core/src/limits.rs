@@ -249,3 +249,12 @@ pub const EVENTS: usize = 10_000;
 pub const EVENT_STREAMS: usize = 64;
 /// Between two signs of life on a stream of events: well below the patience of proxies.
 pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(15);
+/// Connections to the HTTPS listener on which requests are made: service scripts, method calls, devices
+/// that send by HTTP.
+pub const HTTPS_CONNECTIONS: usize = 1_024;
+/// WebSockets: as many as there may be clients, and those who have not said who they are.
+pub const WEBSOCKETS: usize = MAX_CLIENTS + MAX_UNKNOWN_CLIENTS;
+/// Payload of one frame. It is handed on as it comes, so this bounds no memory, only nonsense.
+pub const WEBSOCKET_FRAME_BYTES: u64 = MIB as u64;
+/// Payload of one message in several frames; SDKs send a packet, or a handful, in each.
+pub const WEBSOCKET_MESSAGE_BYTES: u64 = 4 * WEBSOCKET_FRAME_BYTES;

@@ -5,6 +5,7 @@ mod conventions;
 mod doors;
 mod events;
 mod hostile;
+mod https;
 mod identities;
 mod iothub;
 mod messages;
