@@ -230,6 +230,8 @@ pub const API_REQUEST_LIMIT: Duration = Duration::from_secs(60);
 pub const SERVICE_METHOD_LIMIT: Duration = Duration::from_secs(610);
 /// Identities in one bulk change of a service path (IoT Hub's limit).
 pub const BULK_IDENTITIES: usize = 100;
+/// Configurations that a hub keeps (IoT Hub's limit).
+pub const CONFIGURATIONS: usize = 100;
 /// A whole upload of a component, its compilation included.
 pub const API_UPLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// Components that are taken in at once: each is held in memory whole.

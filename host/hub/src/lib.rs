@@ -36,6 +36,7 @@ mod routes;
 mod scope;
 mod service_policies;
 mod session;
+mod stored_configurations;
 mod subscriptions;
 mod sync;
 pub mod tasks;
@@ -71,6 +72,7 @@ pub use service_policies::{
     Rights, SERVICE_POLICIES, ServicePolicy, ServicePolicyError, ServiceRefusal,
 };
 pub use session::Session;
+pub use stored_configurations::{StoredConfiguration, StoredConfigurationError};
 pub use subscriptions::{Subscription, SubscriptionError};
 pub use tokens::{Caller, NewToken, TokenError, TokenRecord, TokenRefusal, TokenView, Tokens};
 pub use twins::{DesiredPatches, HistoryRow, PlannedReport, TwinError, Twins, Versions};
