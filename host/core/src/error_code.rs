@@ -98,6 +98,16 @@ codes! {
     NotReady = "not-ready", "The hub is not ready", 503, true;
     /// Too many requests.
     TooManyRequests = "too-many-requests", "Too many requests", 429, true;
+    /// The target of a method call is not connected or takes none.
+    NotConnected = "not-connected", "The client is not connected", 404, true;
+    /// The target of a method call did not answer in time.
+    MethodTimeout = "method-timeout", "There was no answer in time", 504, true;
+    /// The target of a method call failed in it, or its answer cannot be read.
+    MethodFailed = "method-failed", "The client's answer cannot be passed on", 502, false;
+    /// A command is settled by a lock that is not in force.
+    LockLost = "lock-lost", "The command is no longer locked", 412, false;
+    /// A command's expiry is outside of its range.
+    CommandExpiry = "command-expiry", "The command cannot be kept for this time", 422, false;
     /// Properties of a twin break a rule.
     TwinRefused = "twin-refused", "Twin properties are refused", 422, false;
     /// A fault of the hub itself.

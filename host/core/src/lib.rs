@@ -6,12 +6,14 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod command;
 pub mod digest;
 pub mod error_code;
 pub mod id;
 pub mod identity;
 pub mod limits;
 pub mod message;
+pub mod method;
 pub mod module;
 pub mod module_state;
 pub mod port;

@@ -3,17 +3,22 @@
 use crate::artifacts::Artifacts;
 use crate::authenticate::{Authenticator, Credentials, Proven, Records, Refusal, TrustError};
 use crate::clients::{ClientView, Clients, Leave, Seat};
+use crate::commands::CommandQueues;
 use crate::endpoints::Endpoints;
+use crate::events::{EventId, Events, Follower, Topic};
 use crate::explain::{Explanations, Fate, Footprint};
 use crate::idempotency::Idempotency;
 use crate::identities::{Identities, IdentityError};
+use crate::lookout;
+use crate::methods::Methods;
 use crate::metrics::{EndpointLabel, Metrics, SenderLabel};
 use crate::module::Modules;
 use crate::operations::Operations;
 use crate::router::Routing;
 use crate::routes::{RouteError, Routes};
+use crate::service_policies::ServicePolicies;
 use crate::session::Session;
-use crate::tasks::TaskGroup;
+use crate::tasks::{TaskGroup, TaskKind};
 use crate::tokens::Tokens;
 use crate::twins::Twins;
 use crate::uplink::{Uplink, UplinkView};
@@ -135,10 +140,14 @@ pub(crate) struct Inner {
     uplink: Uplink,
     metrics: Metrics,
     explanations: Explanations,
+    events: Events,
     clients: Arc<Clients>,
+    methods: Methods,
+    commands: CommandQueues,
     endpoints: Endpoints,
     authenticator: Authenticator,
     identities: Identities,
+    service_policies: ServicePolicies,
     routes: Routes,
     modules: Modules,
     artifacts: Artifacts,
@@ -183,10 +192,14 @@ impl Hub {
             uplink: Uplink::new(upstream),
             metrics: Metrics::default(),
             explanations: Explanations::default(),
+            events: Events::of_start(start),
             clients: Arc::new(Clients::default()),
+            methods: Methods::default(),
+            commands: CommandQueues::default(),
             endpoints: Endpoints::default(),
             authenticator,
             identities: Identities::default(),
+            service_policies: ServicePolicies::default(),
             routes: Routes::default(),
             modules: Modules::default(),
             artifacts: Artifacts::default(),
@@ -196,15 +209,19 @@ impl Hub {
             idempotency: Idempotency::default(),
         }));
         hub.0.identities.load(&hub).await?;
+        hub.0.service_policies.load(&hub).await?;
         hub.0.tokens.load(&hub).await?;
         hub.0.operations.load(&hub).await?;
         hub.0.idempotency.load(&hub).await?;
+        hub.0.commands.load(&hub).await?;
         // Modules first: their inputs are then known as theirs when the routes open the queues.
         let modules = hub.0.modules.load(&hub).await?;
         let routes = hub.0.routes.load(&hub).await?;
         hub.0.modules.start(&hub, modules, routes);
         hub.serve_leftovers().await?;
         hub.0.uplink.start(&hub).await?;
+        let looking = hub.clone();
+        hub.0.tasks.spawn(TaskKind::Essential, "lookout", |stop| lookout::run(looking, stop));
         Ok(hub)
     }
 
@@ -255,6 +272,17 @@ impl Hub {
         peer: &str,
     ) -> Result<Session, ConnectError> {
         let Proven { identity, expires } = proven;
+        self.may_enter(&identity)?;
+        let now = self.0.clock.now();
+        let limit = self.0.config.max_clients;
+        let place = self.0.clients.enter(&identity, protocol, peer, now, limit);
+        let place = place.ok_or(ConnectError::Full)?;
+        self.0.metrics.connects.inc();
+        self.0.metrics.clients.set(i64::try_from(self.0.clients.count()).unwrap_or(i64::MAX));
+        Ok(Session::new(self.clone(), place, expires))
+    }
+
+    pub(crate) fn may_enter(&self, identity: &Identity) -> Result<(), ConnectError> {
         if !self.is_ready() {
             return Err(ConnectError::NotReady);
         }
@@ -264,13 +292,7 @@ impl Hub {
         {
             return Err(ConnectError::WasmModule);
         }
-        let now = self.0.clock.now();
-        let limit = self.0.config.max_clients;
-        let place = self.0.clients.enter(&identity, protocol, peer, now, limit);
-        let place = place.ok_or(ConnectError::Full)?;
-        self.0.metrics.connects.inc();
-        self.0.metrics.clients.set(i64::try_from(self.0.clients.count()).unwrap_or(i64::MAX));
-        Ok(Session::new(self.clone(), place, expires))
+        Ok(())
     }
 
     pub(crate) fn client_left(&self) {
@@ -357,6 +379,10 @@ impl Hub {
         &self.0.identities
     }
 
+    pub(crate) fn service_policies(&self) -> &ServicePolicies {
+        &self.0.service_policies
+    }
+
     /// The routes.
     #[must_use]
     pub fn routes(&self) -> &Routes {
@@ -367,6 +393,12 @@ impl Hub {
     #[must_use]
     pub fn modules(&self) -> &Modules {
         &self.0.modules
+    }
+
+    /// Cloud-to-device messages.
+    #[must_use]
+    pub fn commands(&self) -> &CommandQueues {
+        &self.0.commands
     }
 
     /// The uploaded components.
@@ -408,14 +440,42 @@ impl Hub {
     /// Cuts the link to the upstream (messages wait) or mends it.
     pub fn pause_uplink(&self, paused: bool) {
         self.0.uplink.pause(paused);
+        let what = if paused { "paused" } else { "resumed" };
+        self.tell(Topic::Link, what, "upstream", serde_json::Value::Null);
     }
 
     pub(crate) fn runtime(&self) -> &Arc<dyn ModuleRuntime> {
         &self.0.runtime
     }
 
+    pub(crate) fn methods(&self) -> &Methods {
+        &self.0.methods
+    }
+
     pub(crate) fn endpoints(&self) -> &Endpoints {
         &self.0.endpoints
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    /// Tells those who look on that something has happened. `what` in one or two words; no secrets and
+    /// no bodies in `data`.
+    pub fn tell(
+        &self,
+        topic: Topic,
+        what: &'static str,
+        subject: impl std::fmt::Display,
+        data: serde_json::Value,
+    ) {
+        self.0.events.tell(self.0.clock.now(), topic, what, subject.to_string(), data);
+    }
+
+    /// Follows what happens: after the event `after`, else from now on; all topics where none is named.
+    #[must_use]
+    pub fn follow_events(&self, after: Option<EventId>, topics: Vec<Topic>) -> Follower {
+        Follower::new(self.clone(), self.0.events.follow(after, topics))
     }
 
     pub(crate) fn explanations(&self) -> &Explanations {

@@ -40,6 +40,13 @@ pub struct OutcomeLabel {
     pub outcome: &'static str,
 }
 
+/// What became of a method call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MethodLabel {
+    /// `answered`, `not_found`, `not_connected`, `timed_out`, `busy`, `failed`, `denied`.
+    pub outcome: &'static str,
+}
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
@@ -70,6 +77,16 @@ pub struct Metrics {
     pub refusals: Counter,
     /// Clients that left.
     pub disconnects: Counter,
+    /// Direct method calls, by what became of them.
+    pub direct_methods: Family<MethodLabel, Counter>,
+    /// From an answered call to its answer.
+    pub direct_method_seconds: Histogram,
+    /// Answers to calls that nobody waits for.
+    pub method_answers_dropped: Counter,
+    /// Commands taken in.
+    pub commands_sent: Counter,
+    /// Commands that were settled, by how.
+    pub commands_ended: Family<ReasonLabel, Counter>,
     /// From taking a client's batch in to its commit.
     pub commit_seconds: Histogram,
     /// 1 while the upstream takes messages.
@@ -97,12 +114,18 @@ impl Default for Metrics {
             connects: Counter::default(),
             refusals: Counter::default(),
             disconnects: Counter::default(),
+            direct_methods: Family::default(),
+            direct_method_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
+            method_answers_dropped: Counter::default(),
+            commands_sent: Counter::default(),
+            commands_ended: Family::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
             upstream_up: Gauge::default(),
             upstream_failures: Counter::default(),
             store_writable: Gauge::default(),
         };
         metrics.register();
+        metrics.register_methods();
         metrics
     }
 }
@@ -174,6 +197,36 @@ impl Metrics {
         );
     }
 
+    fn register_methods(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "edgehub_direct_methods",
+            "Direct method calls, by what became of them",
+            self.direct_methods.clone(),
+        );
+        registry.register_with_unit(
+            "edgehub_direct_method_duration",
+            "From a call to its answer",
+            Unit::Seconds,
+            self.direct_method_seconds.clone(),
+        );
+        registry.register(
+            "weir_method_answers_dropped",
+            "Answers to calls that nobody waits for",
+            self.method_answers_dropped.clone(),
+        );
+        registry.register(
+            "weir_commands_sent",
+            "Cloud-to-device messages taken in",
+            self.commands_sent.clone(),
+        );
+        registry.register(
+            "weir_commands_ended",
+            "Cloud-to-device messages that were settled, by how",
+            self.commands_ended.clone(),
+        );
+    }
+
     /// OpenMetrics text.
     ///
     /// # Errors
@@ -189,6 +242,11 @@ impl Metrics {
         if count > 0 {
             self.dropped.get_or_create(&ReasonLabel { reason }).inc_by(count);
         }
+    }
+
+    /// Counts a command that was settled.
+    pub(crate) fn command_ended(&self, reason: &'static str) {
+        self.commands_ended.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts what a module did with messages.

@@ -75,6 +75,35 @@ impl Reader {
         }
     }
 
+    /// As [`Reader::next`], but does not wait: empty when nothing is due now.
+    pub async fn try_next(&self, max_messages: usize, max_bytes: usize) -> Vec<Entry> {
+        let _turn = self.turn.lock().await;
+        loop {
+            if self.shared.is_closed() {
+                return Vec::new();
+            }
+            let now = self.shared.clock.now();
+            let choice = self.queue.lock().choose(now, max_messages.max(1), max_bytes);
+            match choice {
+                Choice::Batch(priority, candidates) => {
+                    let records = self.records(&candidates).await;
+                    let batch = self.hand_out(priority, &candidates, records);
+                    if !batch.is_empty() {
+                        return batch;
+                    }
+                }
+                Choice::Load(priority) => self.shared.load_lane(&self.queue, priority).await,
+                Choice::Nothing(_) => return Vec::new(),
+            }
+        }
+    }
+
+    /// Entries that have not left the queue, in flight included.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.queue.lock().messages
+    }
+
     /// As [`Reader::next`], but only entries that were handed out before, are due again now and stand
     /// before `before`; does not wait for any. Cancel-safe.
     pub async fn next_again(

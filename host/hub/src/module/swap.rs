@@ -8,6 +8,8 @@
 use super::runner::Runner;
 use super::version::Probation;
 use super::{Control, CounterView, State, Switch, record};
+use crate::events::Topic;
+use serde_json::json;
 use std::sync::Arc;
 use tracing::{error, info, warn};
 use weir_core::module_state::ModuleState;
@@ -134,5 +136,7 @@ impl Runner {
         self.report.send_modify(|report| {
             report.last_return = Some(super::Return { at, failed, why: why.to_owned() });
         });
+        let data = json!({"failed": failed, "version": self.version.number, "why": why});
+        self.hub.tell(Topic::Module, "returned", self.module_name(), data);
     }
 }
