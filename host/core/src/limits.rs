@@ -141,6 +141,14 @@ pub const FAREWELL: Duration = Duration::from_secs(1);
 /// Messages handed to the upstream at once.
 pub const UPSTREAM_BATCH: usize = 256;
 
+/// Changes kept in the history of a section of a twin …
+pub const TWIN_VERSIONS: usize = 100;
+/// … and bytes of them: the newest change is kept in any case. A client decides how much it reports.
+pub const TWIN_HISTORY_BYTES: u64 = 128 * 1024;
+/// Twins in memory; those that are not in use leave when there are more …
+pub const TWINS_IN_MEMORY: usize = 10_000;
+/// … or when together they hold so many bytes, as on disk.
+pub const TWIN_MEMORY_BYTES: u64 = 16 * 1024 * 1024;
 /// Modules of one hub (IoT Edge: 50 in a deployment).
 pub const MODULES: usize = 200;
 /// Routes of one hub.
@@ -222,6 +230,8 @@ pub const API_REQUEST_LIMIT: Duration = Duration::from_secs(60);
 pub const SERVICE_METHOD_LIMIT: Duration = Duration::from_secs(610);
 /// Identities in one bulk change of a service path (IoT Hub's limit).
 pub const BULK_IDENTITIES: usize = 100;
+/// Configurations that a hub keeps (IoT Hub's limit).
+pub const CONFIGURATIONS: usize = 100;
 /// A whole upload of a component, its compilation included.
 pub const API_UPLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// Components that are taken in at once: each is held in memory whole.
@@ -279,8 +289,8 @@ pub const EVENTS: usize = 10_000;
 pub const EVENT_STREAMS: usize = 64;
 /// Between two signs of life on a stream of events: well below the patience of proxies.
 pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(15);
-/// Connections to the HTTPS listener on which requests are made: service scripts, method calls, devices
-/// that send by HTTP.
+/// Connections to the HTTPS listener whose clients have proven who they are: service scripts, method
+/// calls, devices that send by HTTP.
 pub const HTTPS_CONNECTIONS: usize = 1_024;
 /// WebSockets: as many as there may be clients, and those who have not said who they are.
 pub const WEBSOCKETS: usize = MAX_CLIENTS + MAX_UNKNOWN_CLIENTS;
@@ -288,3 +298,9 @@ pub const WEBSOCKETS: usize = MAX_CLIENTS + MAX_UNKNOWN_CLIENTS;
 pub const WEBSOCKET_FRAME_BYTES: u64 = MIB as u64;
 /// Payload of one message in several frames; SDKs send a packet, or a handful, in each.
 pub const WEBSOCKET_MESSAGE_BYTES: u64 = 4 * WEBSOCKET_FRAME_BYTES;
+/// Body of a batch of telemetry by HTTP: IoT Hub's 256 KiB in base64, with property names around it.
+pub const HTTP_BATCH_BYTES: usize = MIB;
+/// Messages in such a batch (IoT Hub).
+pub const HTTP_BATCH_MESSAGES: usize = 500;
+/// Body of a direct method call: the payload, white space and the other fields.
+pub const METHOD_BODY_BYTES: usize = METHOD_PAYLOAD_BYTES + 16 * KIB;

@@ -287,7 +287,7 @@ impl Identities {
         Ok(registered)
     }
 
-    /// Deletes an identity and dismisses its client.
+    /// Deletes an identity and its twin and dismisses its client.
     ///
     /// # Errors
     /// [`IdentityError`]; nothing has changed then.
@@ -352,9 +352,17 @@ impl Identities {
             body: None,
             expect,
         });
-        self.commit(hub, &gone[0], writes.collect()).await?;
+        let mut writes: Vec<Write> = writes.collect();
+        let commit = async |twins| {
+            writes.extend(twins);
+            self.commit(hub, &gone[0], writes).await?;
+            for identity in &gone {
+                lock(&self.records).remove(identity);
+            }
+            Ok::<_, IdentityError>(())
+        };
+        hub.twins().delete_with(hub, &gone, commit).await?;
         for identity in &gone {
-            lock(&self.records).remove(identity);
             hub.dismiss(identity, Leave::Revoked);
         }
         for identity in &gone {
@@ -364,6 +372,7 @@ impl Identities {
         Ok(())
     }
 
+    /// Writes the record, and what goes with it.
     async fn commit(
         &self,
         hub: &Hub,

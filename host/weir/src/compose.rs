@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
-use weir_api::https::{Peer, Upgrade, Upgrades};
+use weir_api::https::{Upgrade, Upgrades};
 use weir_core::clock::Clock;
 use weir_core::id::DeviceId;
 use weir_core::module::Ceilings;
@@ -255,9 +255,8 @@ async fn listen(
 /// Hands WebSockets to the head of what is spoken on them.
 fn upgrades(hub: &Hub, mqtt: &weir_mqtt::Server) -> Upgrades {
     let (head, stop) = (mqtt.clone(), hub.tasks().stop());
-    let mqtt: Upgrade = Arc::new(move |socket, Peer { address, certificates }| {
+    let mqtt: Upgrade = Arc::new(move |socket, peer| {
         let (head, stop) = (head.clone(), stop.clone());
-        let peer = weir_mqtt::Peer { address, protocol: "mqtt-ws", certificates };
         Box::pin(async move { head.serve(socket, peer, stop).await })
     });
     // No head speaks AMQP yet: the client is told so by the end of its connection.

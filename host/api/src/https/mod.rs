@@ -8,30 +8,43 @@
 //! 2. Who asks is decided by the token or the certificate, never by the path.
 //! 3. Nothing that a client sends, or does not read, costs more than a bounded part of memory and time.
 
+mod caller;
 mod client;
+mod device;
+mod edge;
 mod error;
 mod listener;
 mod websocket;
 
-pub use client::Peer;
 pub use websocket::WebSocket;
 
-use axum::Router;
-use axum::extract::Request;
-use axum::http::{HeaderValue, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
+use client::Client;
 use error::Refusal;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::{Semaphore, watch};
+use tower::ServiceExt;
 use weir_core::limits;
+use weir_core::sas::SasToken;
 use weir_hub::Hub;
-use weir_hub::tasks::TaskKind;
+use weir_hub::door::{Door, Peer, Security};
+
+/// What is below a connection: TLS, without its type.
+type Stream = Box<dyn ByteStream>;
+
+/// A stream of bytes in both directions.
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
 /// Goes on with a connection after its upgrade, until it ends.
 pub type Upgrade = Arc<dyn Fn(WebSocket, Peer) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -52,6 +65,8 @@ pub(crate) struct Https(Arc<Inner>);
 struct Inner {
     hub: Hub,
     upgrades: Upgrades,
+    /// Places of connections whose clients have proven who they are.
+    proven: Arc<Semaphore>,
     websockets: Arc<Semaphore>,
 }
 
@@ -64,28 +79,73 @@ impl Https {
 /// Serves `listener` until the hub drains. Returns at once; the work is done by tasks of the hub.
 /// `tls` has to ask for client certificates and to offer `http/1.1` alone: WebSockets need it.
 pub fn listen(listener: TcpListener, hub: Hub, tls: Arc<rustls::ServerConfig>, upgrades: Upgrades) {
-    let tasks = hub.tasks().clone();
-    let websockets = Arc::new(Semaphore::new(limits::WEBSOCKETS));
-    let https = Https(Arc::new(Inner { hub, upgrades, websockets }));
-    let door = listener::Door { router: router(https.clone()), https, tls: TlsAcceptor::from(tls) };
-    tasks.spawn(TaskKind::Essential, "https listener", move |stop| {
-        listener::accept(listener, Arc::new(door), stop)
-    });
+    let door = Door::new(hub.clone());
+    let (_, tls) = watch::channel(tls);
+    let https = Https(Arc::new(Inner {
+        hub,
+        upgrades,
+        proven: Arc::new(Semaphore::new(limits::HTTPS_CONNECTIONS)),
+        websockets: Arc::new(Semaphore::new(limits::WEBSOCKETS)),
+    }));
+    door.listen("https", listener, Security::Tls(tls), listener::Server::new(https));
 }
 
 fn router(https: Https) -> Router {
+    let service = crate::iothub::router(https.hub().clone());
     Router::new()
-        .fallback(async || Refusal::nothing_here())
+        .merge(edge::routes())
+        .merge(device::routes())
+        // What is not for devices and modules is for service scripts, also another method of a path.
+        .method_not_allowed_fallback(pass_on)
+        .fallback(pass_on)
+        .layer(from_fn_with_state(https.clone(), by_token))
+        .layer(Extension(ServicePaths(service)))
         .layer(from_fn_with_state(https.clone(), websocket::upgrade))
         .layer(from_fn(finish))
         .with_state(https)
+}
+
+/// The paths for service scripts, which look at their tokens themselves.
+#[derive(Clone)]
+struct ServicePaths(Router);
+
+async fn pass_on(
+    State(https): State<Https>,
+    Extension(client): Extension<Client>,
+    Extension(service): Extension<ServicePaths>,
+    request: Request,
+) -> Response {
+    let response = service.0.oneshot(request).await.into_response();
+    match response.status() {
+        StatusCode::UNAUTHORIZED => client.refused().await,
+        _ => client.proven(&https.0.proven),
+    }
+    response
+}
+
+/// A token that a service policy has signed opens service paths, and nothing else does: some paths are
+/// those of modules, too.
+async fn by_token(
+    State(https): State<Https>,
+    Extension(client): Extension<Client>,
+    Extension(service): Extension<ServicePaths>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let token = request.headers().get(header::AUTHORIZATION).and_then(|text| text.to_str().ok());
+    let names_policy =
+        token.is_some_and(|text| SasToken::parse(text).is_ok_and(|token| token.policy().is_some()));
+    match names_policy {
+        true => pass_on(State(https), Extension(client), Extension(service), request).await,
+        false => next.run(request).await,
+    }
 }
 
 /// What every request gets: an end without a panic, and the header that IoT Edge always sends.
 async fn finish(request: Request, next: Next) -> Response {
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
-        let status = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
         Refusal::new(status, "ServerError", "the hub failed on this request").into_response()
     });
     let nosniff = HeaderValue::from_static("nosniff");

@@ -8,7 +8,7 @@ pub(crate) mod stream;
 
 use super::client::Client;
 use super::error::Refusal;
-use super::{Https, Peer};
+use super::{Https, Stream};
 use crate::patience::Patient;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -20,14 +20,13 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use stream::WebSocketStream;
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 use tracing::debug;
 use weir_core::limits;
+use weir_hub::door::Peer;
 use weir_hub::tasks::TaskKind;
 
 /// The connection after the upgrade.
-pub type WebSocket = WebSocketStream<TlsStream<TcpStream>>;
+pub type WebSocket = WebSocketStream<Stream>;
 
 const VERSION: &str = "13";
 
@@ -41,6 +40,14 @@ enum SubProtocol {
 impl SubProtocol {
     /// Their registered names. `AMQPWSB10` is the one of the AMQP WebSocket binding.
     const ALL: [(&str, Self); 2] = [("mqtt", Self::Mqtt), ("AMQPWSB10", Self::Amqp)];
+
+    /// For people.
+    fn shown(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt-ws",
+            Self::Amqp => "amqp-ws",
+        }
+    }
 }
 
 /// Ends requests for an upgrade, whatever their path is.
@@ -72,7 +79,7 @@ pub(crate) async fn upgrade(
     };
     https.0.hub.tasks().clone().spawn(TaskKind::PerClient, "websocket", move |_| async move {
         let _place = place;
-        let peer = client.peer();
+        let peer = Peer { protocol: protocol.shown(), ..client.peer().clone() };
         match opened(on_upgrade).await {
             Some(socket) => https.hand_over(protocol, socket, peer).await,
             None => debug!(peer = %peer.address, "a WebSocket was not opened"),
@@ -122,7 +129,7 @@ fn asked(request: &Request) -> Result<(HeaderValue, &'static str, SubProtocol), 
 async fn opened(on_upgrade: OnUpgrade) -> Option<WebSocket> {
     let upgraded: Upgraded =
         tokio::time::timeout(limits::HANDSHAKE_LIMIT, on_upgrade).await.ok()?.ok()?;
-    let parts = upgraded.downcast::<TokioIo<Patient<TlsStream<TcpStream>>>>().ok()?;
+    let parts = upgraded.downcast::<TokioIo<Patient<Stream>>>().ok()?;
     Some(WebSocketStream::new(parts.io.into_inner().into_inner(), &parts.read_buf))
 }
 
