@@ -93,10 +93,12 @@ impl Context {
     ///
     /// # Errors
     /// [`Refusal::NoRight`].
-    pub(crate) fn service(
-        &self,
-        path: &str,
-    ) -> Result<(&'static weir_hub::ServicePolicy, weir_core::clock::Timestamp), Refusal> {
+    pub(crate) fn service(&self, path: &str) -> Result<&'static weir_hub::ServicePolicy, Refusal> {
         self.tokens.service(&self.hub, path)
+    }
+
+    /// Until when its token counts.
+    pub(crate) fn service_until(&self) -> Option<weir_core::clock::Timestamp> {
+        self.tokens.service_until()
     }
 }

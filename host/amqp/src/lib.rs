@@ -32,9 +32,11 @@ mod methods;
 mod outbound;
 mod refusal;
 mod sasl;
+mod service;
 mod session;
 mod telemetry;
 mod tokens;
+mod twin;
 
 pub use listener::Server;
 pub use weir_hub::door::{Peer, Security};

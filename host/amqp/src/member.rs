@@ -54,6 +54,8 @@ pub(crate) struct Member {
     clock: Clock,
     until: watch::Receiver<Timestamp>,
     stop: Stop,
+    /// Between the two links of its twin.
+    pub(crate) twin: crate::twin::Channel,
     slots: Mutex<HashMap<Kind, Slot>>,
 }
 
@@ -70,7 +72,8 @@ impl Member {
         until: watch::Receiver<Timestamp>,
         stop: Stop,
     ) -> Self {
-        Self { session, clock, until, stop, slots: Mutex::default() }
+        let (twin, slots) = (crate::twin::Channel::default(), Mutex::default());
+        Self { session, clock, until, stop, twin, slots }
     }
 
     /// Takes the place of a kind of link.

@@ -7,7 +7,7 @@ use crate::address::Address;
 use crate::context::Context;
 use crate::member::{Kind, Seat};
 use crate::refusal::{Refusal, condition};
-use crate::{cbs, link, methods, outbound, telemetry};
+use crate::{cbs, link, methods, outbound, service, telemetry, twin};
 use fe2o3_amqp::acceptor::error::AcceptorAttachError;
 use fe2o3_amqp::acceptor::{LinkAcceptor, LinkEndpoint, ListenerSessionHandle};
 use fe2o3_amqp::link::{CreditMode, Receiver, Sender};
@@ -34,6 +34,8 @@ enum Inbound {
     Cbs,
     Telemetry(Seat),
     MethodAnswers(Seat),
+    TwinRequests(Seat),
+    ServiceCommands,
 }
 
 /// What a link on which the hub sends is for.
@@ -42,6 +44,8 @@ enum Outbound {
     Inputs(Seat),
     Commands(Seat),
     MethodRequests(Seat),
+    TwinAnswers(Seat),
+    ServiceFeedback,
 }
 
 enum Plan {
@@ -134,10 +138,11 @@ fn inbound_plan(
         Address::Methods(identity) => {
             sit(&identity, Kind::MethodAnswers).map(Inbound::MethodAnswers)
         }
-        Address::Twin(_)
-        | Address::Commands(_)
-        | Address::ServiceCommands
-        | Address::ServiceFeedback => Err(Refusal::NoAddress),
+        Address::Twin(identity) => sit(&identity, Kind::TwinRequests).map(Inbound::TwinRequests),
+        Address::ServiceCommands => {
+            service::admit(context, "/messages/devicebound").map(|()| Inbound::ServiceCommands)
+        }
+        Address::Commands(_) | Address::ServiceFeedback => Err(Refusal::NoAddress),
     }
 }
 
@@ -156,18 +161,19 @@ fn outbound_plan(
         Address::Methods(identity) => {
             sit(&identity, Kind::MethodRequests).map(Outbound::MethodRequests)
         }
-        Address::Twin(_) | Address::ServiceCommands | Address::ServiceFeedback => {
-            Err(Refusal::NoAddress)
+        Address::Twin(identity) => sit(&identity, Kind::TwinAnswers).map(Outbound::TwinAnswers),
+        Address::ServiceFeedback => {
+            let path = "/messages/serviceBound/feedback";
+            service::admit(context, path).map(|()| Outbound::ServiceFeedback)
         }
+        Address::ServiceCommands => Err(Refusal::NoAddress),
     }
 }
 
 /// The text after the first colon, which says which pair it is.
 fn correlation(attach: &Attach) -> Option<String> {
     let properties = attach.properties.as_ref()?;
-    let (Value::String(text), _) = (properties.get(&Symbol::from(CORRELATION))?, ()) else {
-        return None;
-    };
+    let Value::String(text) = properties.get(&Symbol::from(CORRELATION))? else { return None };
     Some(text.split_once(':').map_or(text.as_str(), |(_, id)| id).to_owned())
 }
 
@@ -177,6 +183,10 @@ fn inbound(receiver: Receiver, plan: Plan, context: &Arc<Context>) -> BoxFuture<
         Ok(Inbound::Cbs) => Box::pin(cbs::serve_requests(receiver, Arc::clone(context))),
         Ok(Inbound::Telemetry(seat)) => Box::pin(telemetry::serve(receiver, seat)),
         Ok(Inbound::MethodAnswers(seat)) => Box::pin(methods::serve_answers(receiver, seat)),
+        Ok(Inbound::TwinRequests(seat)) => Box::pin(twin::serve_requests(receiver, seat)),
+        Ok(Inbound::ServiceCommands) => {
+            Box::pin(service::serve_commands(receiver, Arc::clone(context)))
+        }
         Err(refusal) => Box::pin(async move { link::end_receiver(receiver, &refusal).await }),
     }
 }
@@ -188,6 +198,8 @@ fn outbound(sender: Sender, plan: Plan, context: &Arc<Context>) -> BoxFuture<'st
         Ok(Outbound::Inputs(seat)) => Box::pin(outbound::serve_inputs(sender, seat)),
         Ok(Outbound::Commands(seat)) => Box::pin(outbound::serve_commands(sender, seat)),
         Ok(Outbound::MethodRequests(seat)) => Box::pin(methods::serve_requests(sender, seat)),
+        Ok(Outbound::TwinAnswers(seat)) => Box::pin(twin::serve_answers(sender, seat)),
+        Ok(Outbound::ServiceFeedback) => Box::pin(service::serve_idle(sender, Arc::clone(context))),
         Err(refusal) => Box::pin(async move { link::end_sender(sender, &refusal).await }),
     }
 }

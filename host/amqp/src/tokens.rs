@@ -113,7 +113,7 @@ impl Tokens {
         Ok(Proof { proven, until: watch::channel(until).1 })
     }
 
-    /// The policy of the service client on this connection, for a link at `path`, and until when.
+    /// The policy of the service client on this connection, for a link at `path`.
     ///
     /// # Errors
     /// [`Refusal::NoRight`].
@@ -121,11 +121,15 @@ impl Tokens {
         &self,
         hub: &Hub,
         path: &str,
-    ) -> Result<(&'static weir_hub::ServicePolicy, Timestamp), Refusal> {
+    ) -> Result<&'static weir_hub::ServicePolicy, Refusal> {
         let service = lock(&self.service);
         let service = service.as_ref().ok_or(Refusal::NoRight)?;
-        let policy = hub.authenticate_service(&service.token, path);
-        Ok((policy.map_err(|_| Refusal::NoRight)?, service.until))
+        hub.authenticate_service(&service.token, path).map_err(|_| Refusal::NoRight)
+    }
+
+    /// Until when the service client's token counts.
+    pub(crate) fn service_until(&self) -> Option<Timestamp> {
+        lock(&self.service).as_ref().map(|service| service.until)
     }
 }
 
