@@ -4,6 +4,7 @@ use crate::artifacts::Artifacts;
 use crate::authenticate::{Authenticator, Credentials, Proven, Records, Refusal, TrustError};
 use crate::clients::{ClientView, Clients, Leave, Seat};
 use crate::commands::CommandQueues;
+use crate::configuration::StoreAndForward;
 use crate::endpoints::Endpoints;
 use crate::events::{EventId, Events, Follower, Topic};
 use crate::explain::{Explanations, Fate, Footprint};
@@ -103,6 +104,9 @@ pub enum StartError {
     /// The routes.
     #[error("the stored routes could not be put in force")]
     Routes(#[from] RouteError),
+    /// The hub's own configuration.
+    #[error("the stored configuration could not be read")]
+    Configuration(#[from] crate::TwinError),
     /// Modules or queues.
     #[error("the store could not be read")]
     Store(#[from] weir_store::Error),
@@ -131,6 +135,7 @@ pub(crate) struct Inner {
     tasks: TaskGroup,
     numbers: MessageNumbers,
     routing: ArcSwap<Routing>,
+    store_and_forward: ArcSwap<StoreAndForward>,
     /// Bytes of messages that wait for their commit.
     intake: Arc<Semaphore>,
     /// Bytes of messages that wait for room in a queue.
@@ -185,6 +190,7 @@ impl Hub {
             tasks,
             numbers: MessageNumbers::of_start(start),
             routing: ArcSwap::from_pointee(Routing::empty()),
+            store_and_forward: ArcSwap::from_pointee(StoreAndForward::default()),
             intake: Arc::new(Semaphore::new(limits::INTAKE_BYTES)),
             refused: Arc::new(Semaphore::new(limits::REFUSED_BYTES)),
             ready: AtomicBool::new(false),
@@ -214,6 +220,8 @@ impl Hub {
         hub.0.operations.load(&hub).await?;
         hub.0.idempotency.load(&hub).await?;
         hub.0.commands.load(&hub).await?;
+        // Before queues are opened with their limits.
+        crate::configuration::load(&hub).await?;
         // Modules first: their inputs are then known as theirs when the routes open the queues.
         let modules = hub.0.modules.load(&hub).await?;
         let routes = hub.0.routes.load(&hub).await?;
@@ -493,6 +501,15 @@ impl Hub {
 
     pub(crate) fn routing(&self) -> arc_swap::Guard<Arc<Routing>> {
         self.0.routing.load()
+    }
+
+    /// What the manifest says of queues.
+    pub(crate) fn store_and_forward(&self) -> StoreAndForward {
+        **self.0.store_and_forward.load()
+    }
+
+    pub(crate) fn set_store_and_forward(&self, settings: StoreAndForward) {
+        self.0.store_and_forward.store(Arc::new(settings));
     }
 
     pub(crate) fn set_routing(&self, routing: Routing) {

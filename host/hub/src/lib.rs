@@ -13,6 +13,7 @@ mod artifacts;
 pub mod authenticate;
 mod clients;
 mod commands;
+mod configuration;
 mod dispatch;
 pub mod door;
 mod endpoints;
@@ -50,6 +51,7 @@ pub use clients::{ClientView, Leave};
 pub use commands::{
     CommandError, CommandQueues, Commands, FEEDBACK as FEEDBACK_QUEUE, Sent as SentCommand,
 };
+pub use configuration::{ConfigurationError, Fault as ManifestFault, Manifest};
 pub use endpoints::UPSTREAM as UPSTREAM_QUEUE;
 pub use events::{Event, EventId, EventIdError, Followed, Follower, Topic, TopicError};
 pub use explain::{Explanation, Fate, FateView, MessageName, PlaceView};

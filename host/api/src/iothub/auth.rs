@@ -15,10 +15,28 @@ pub(super) struct Guard {
     pub(super) needs: Option<Rights>,
 }
 
+/// Who calls; in the request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller(&'static ServicePolicy);
+
+impl Caller {
+    /// His name in the history of what he changes.
+    pub(super) fn author(self) -> String {
+        format!("service policy {}", self.0.name)
+    }
+}
+
 /// Lets a request in whose token proves a policy that allows it.
-pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(guard): State<Guard>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     match judge(&guard, &request) {
-        Ok(_) => next.run(request).await,
+        Ok(policy) => {
+            request.extensions_mut().insert(Caller(policy));
+            next.run(request).await
+        }
         Err(refusal) => {
             let path = request.uri().path();
             tracing::info!(method = %request.method(), path, why = refusal.text,

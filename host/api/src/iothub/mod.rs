@@ -7,6 +7,7 @@
 //! reached; only a token of a shared access policy whose rights cover the operation reaches a handler.
 
 mod absent;
+mod apply;
 mod auth;
 mod commands;
 mod configurations;
@@ -17,8 +18,10 @@ mod identity;
 mod json;
 mod methods;
 mod modules;
+mod query;
 mod refusal;
 mod statistics;
+mod twins;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -37,6 +40,8 @@ struct Operation {
 const READ: Rights = Rights::REGISTRY_READ;
 const WRITE: Rights = Rights::REGISTRY_WRITE;
 const SERVICE: Rights = Rights::SERVICE_CONNECT;
+/// It makes identities and changes twins.
+const APPLY: Rights = WRITE.and(SERVICE);
 
 macro_rules! operations {
     ($($method:ident $path:literal $needs:expr => $($handler:ident)::+;)*) => {
@@ -64,6 +69,14 @@ const OPERATIONS: &[Operation] = operations! {
     put    "/devices/{id}/modules/{module}" WRITE => modules::put;
     delete "/devices/{id}/modules/{module}" WRITE => modules::delete;
     delete "/devices/{id}/commands" SERVICE => commands::purge;
+    post   "/devices/{id}/applyConfigurationContent" APPLY => apply::apply;
+    post   "/devices/query" READ => query::query;
+    get    "/twins/{id}" SERVICE => twins::get_device;
+    patch  "/twins/{id}" SERVICE => twins::patch_device;
+    put    "/twins/{id}" SERVICE => twins::put_device;
+    get    "/twins/{id}/modules/{module}" SERVICE => twins::get_module;
+    patch  "/twins/{id}/modules/{module}" SERVICE => twins::patch_module;
+    put    "/twins/{id}/modules/{module}" SERVICE => twins::put_module;
     post   "/twins/{id}/methods" SERVICE => methods::device;
     post   "/twins/{id}/modules/{module}/methods" SERVICE => methods::module;
     get    "/configurations" READ => configurations::list;
