@@ -11,6 +11,7 @@
 
 mod artifacts;
 pub mod authenticate;
+pub mod authorize;
 mod clients;
 mod commands;
 mod dispatch;
@@ -30,6 +31,7 @@ mod module;
 mod module_logs;
 mod operations;
 pub mod parcels;
+mod presence;
 mod replay;
 mod router;
 mod routes;
@@ -55,7 +57,7 @@ pub use events::{Event, EventId, EventIdError, Followed, Follower, Topic, TopicE
 pub use explain::{Explanation, Fate, FateView, MessageName, PlaceView};
 pub use hub::{Config, ConnectError, Hub, Parts, QueueDefaults, StartError};
 pub use idempotency::{Doing, Idempotency, KeptAnswer, Repeat};
-pub use identities::{Identities, IdentityError, IdentitySpec, Registered};
+pub use identities::{Identities, IdentityError, IdentitySpec, Registered, Rotate};
 pub use intake::{Intake, IntakeError, Publication};
 pub use methods::{MethodError, MethodRequests};
 pub use metrics::Metrics;
@@ -65,6 +67,7 @@ pub use module::{
 };
 pub use module_logs::{LogLine, ModuleLogs};
 pub use operations::{Operation, Operations, Progress};
+pub use presence::Presence;
 pub use replay::{ReplayError, Replayed};
 pub use routes::{RouteError, RouteSpec, RouteView, Routes, compile as compile_routes};
 pub use scope::{Area, Level, Scope, ScopeError};

@@ -284,6 +284,11 @@ impl TestHub {
     }
 
     pub(crate) async fn connect(&self, identity: &Identity) -> Session {
+        self.connect_by(identity, "test").await
+    }
+
+    /// As [`TestHub::connect`], by the head of a protocol.
+    pub(crate) async fn connect_by(&self, identity: &Identity, protocol: &'static str) -> Session {
         if self.hub.identities().get(identity).is_none() {
             let spec = IdentitySpec::default();
             let identities = self.hub.identities();
@@ -291,7 +296,7 @@ impl TestHub {
         }
         let token = self.token(identity);
         let proven = self.hub.authenticate(identity, Credentials::of(Some(&token), &[])).unwrap();
-        self.hub.connect(proven, "test", "here").unwrap()
+        self.hub.connect(proven, protocol, "here").unwrap()
     }
 
     /// A token of an identity that exists, signed with its primary key.
