@@ -431,13 +431,13 @@ impl Hub {
     }
 
     /// A Wasm module is connected while it runs.
-    #[expect(clippy::unused_async, reason = "the call of the instance goes here")]
     async fn invoke_module(
         &self,
         target: &Identity,
-        _module: &ModuleId,
-        _call: MethodCall,
+        module: &ModuleId,
+        call: MethodCall,
     ) -> Result<MethodAnswer, MethodError> {
-        Err(MethodError::NotConnected(target.clone()))
+        let _room = self.methods().room(&call)?;
+        self.modules().call(target, module, call).await
     }
 }

@@ -7,6 +7,8 @@ mod faults;
 mod history;
 mod holding;
 mod hub;
+mod methods_of_modules;
 mod retrying;
 mod state;
 mod swapping;
+mod twins_of_modules;
