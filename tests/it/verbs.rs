@@ -211,6 +211,12 @@ fn routes_queues_dead_letters_and_the_upstream() {
     assert_eq!(gives(&hub, "queue peek $upstream").as_array().unwrap().len(), 2);
     assert!(does(&hub, "queue purge $upstream --yes").starts_with("2 messages removed"));
     assert_eq!(gives(&hub, "upstream resume")["state"], "up");
+    // The link has been cut and mended, the queue purged.
+    let told = does(&hub, "events --after 1-0 --topic link --count 2");
+    assert!(told.contains("upstream") && told.contains("paused"), "{told}");
+    let told = gives(&hub, "events --after 1-0 --topic audit --count 1");
+    assert_eq!(told["topic"], "audit");
+    refuses(&hub, "events --topic weather", 1, "is no topic");
 
     std::fs::write(
         hub.folder().join("reject.json"),

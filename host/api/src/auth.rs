@@ -8,13 +8,13 @@ use crate::Api;
 use crate::problem::Problem;
 use crate::rate::Quota;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use weir_core::error_code::ErrorCode;
-use weir_hub::{Caller, Hub, Scope};
+use weir_hub::{Caller, Hub, Scope, Topic};
 
 /// Name of the security scheme in the OpenAPI document.
 pub(crate) const SCHEME: &str = "token";
@@ -88,6 +88,7 @@ pub(crate) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
             Err(problem) => return problem.into_response(),
         };
         let quota = api.rates().take(&caller.token);
+        let deed = Deed::of(&request, &caller);
         let mut response = match admit(&caller, quota, scope) {
             Ok(()) => {
                 request.extensions_mut().insert(caller);
@@ -95,10 +96,39 @@ pub(crate) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
             }
             Err(problem) => problem.into_response(),
         };
+        if let Some(deed) = deed {
+            deed.tell(api.hub(), response.status());
+        }
         quota.write(response.headers_mut());
         return response;
     }
     next.run(request).await
+}
+
+/// A change that somebody wants, for those who look on.
+struct Deed {
+    what: &'static str,
+    path: String,
+    token: String,
+}
+
+impl Deed {
+    fn of(request: &Request, caller: &Caller) -> Option<Self> {
+        let what = match *request.method() {
+            Method::PUT => "put",
+            Method::POST => "post",
+            Method::PATCH => "patch",
+            Method::DELETE => "delete",
+            _ => return None,
+        };
+        let path = request.uri().path().chars().take(512).collect();
+        Some(Self { what, path, token: caller.token.clone() })
+    }
+
+    fn tell(self, hub: &Hub, status: StatusCode) {
+        let data = json!({"token": self.token, "status": status.as_u16()});
+        hub.tell(Topic::Audit, self.what, self.path, data);
+    }
 }
 
 fn method_not_allowed(access: &Access, path: &str) -> Problem {

@@ -15,7 +15,9 @@ mod etag;
 mod extract;
 mod finish;
 mod health;
+pub mod https;
 mod idempotency;
+pub mod iothub;
 mod json;
 mod openapi;
 mod page;
@@ -53,6 +55,7 @@ struct Inner {
     access: auth::Access,
     rates: rate::Rates,
     uploads: Semaphore,
+    event_streams: Arc<Semaphore>,
 }
 
 /// What handlers share.
@@ -67,6 +70,7 @@ impl Api {
             access: auth::Access::of(&openapi::value()),
             rates: rate::Rates::default(),
             uploads: Semaphore::new(limits::API_UPLOADS),
+            event_streams: Arc::new(Semaphore::new(limits::EVENT_STREAMS)),
         }))
     }
 
@@ -89,6 +93,11 @@ impl Api {
     /// Places for components on their way in.
     pub(crate) fn uploads(&self) -> &Semaphore {
         &self.0.uploads
+    }
+
+    /// Places for streams of events.
+    pub(crate) fn event_streams(&self) -> &Arc<Semaphore> {
+        &self.0.event_streams
     }
 
     pub(crate) fn router(self) -> Router {

@@ -35,6 +35,7 @@ use weir_core::error_code::ErrorCode;
         (name = "routes", description = "Routes, tests of routes, explanations of messages"),
         (name = "queues", description = "Queues, their messages, dead letters"),
         (name = "upstream", description = "The link to the upstream"),
+        (name = "events", description = "What happens in the hub, as it happens"),
         (name = "documentation", description = "This document and the pages on errors")
     )
 )]

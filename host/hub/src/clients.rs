@@ -77,9 +77,10 @@ impl Clients {
         now: Timestamp,
         limit: usize,
     ) -> Option<Place> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (leave, receiver) = watch::channel(None);
         let mut entries = lock(&self.entries);
+        // Under the lock, so that the numbers have the order in which places are taken.
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
         match entries.get(identity) {
             Some(older) => {
                 older.leave.send_replace(Some(Leave::TakenOver));
@@ -147,11 +148,14 @@ impl Place {
     }
 
     /// Resolves when the client must leave. Cancel-safe.
-    pub(crate) async fn left(&mut self) -> Leave {
-        match self.leave.wait_for(Option::is_some).await {
-            Ok(why) => why.unwrap_or(Leave::TakenOver),
-            // The entry was replaced: somebody newer is there.
-            Err(_) => Leave::TakenOver,
+    pub(crate) fn left(&self) -> impl Future<Output = Leave> + Send + use<> {
+        let mut leave = self.leave.clone();
+        async move {
+            match leave.wait_for(Option::is_some).await {
+                Ok(why) => why.unwrap_or(Leave::TakenOver),
+                // The entry was replaced: somebody newer is there.
+                Err(_) => Leave::TakenOver,
+            }
         }
     }
 }
@@ -177,7 +181,7 @@ mod tests {
     async fn the_newer_connection_wins_and_the_older_is_asked_to_leave() {
         let clients = Arc::new(Clients::default());
         let now = Timestamp::from_secs(0);
-        let mut old = clients.enter(&pump(), "mqtt", "a", now, 5).unwrap();
+        let old = clients.enter(&pump(), "mqtt", "a", now, 5).unwrap();
         let new = clients.enter(&pump(), "mqtt", "b", now, 5).unwrap();
         assert_eq!(old.left().await, Leave::TakenOver);
         drop(old);

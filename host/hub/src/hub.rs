@@ -5,17 +5,20 @@ use crate::authenticate::{Authenticator, Credentials, Proven, Records, Refusal, 
 use crate::clients::{ClientView, Clients, Leave, Seat};
 use crate::commands::CommandQueues;
 use crate::endpoints::Endpoints;
+use crate::events::{EventId, Events, Follower, Topic};
 use crate::explain::{Explanations, Fate, Footprint};
 use crate::idempotency::Idempotency;
 use crate::identities::{Identities, IdentityError};
+use crate::lookout;
 use crate::methods::Methods;
 use crate::metrics::{EndpointLabel, Metrics, SenderLabel};
 use crate::module::Modules;
 use crate::operations::Operations;
 use crate::router::Routing;
 use crate::routes::{RouteError, Routes};
+use crate::service_policies::ServicePolicies;
 use crate::session::Session;
-use crate::tasks::TaskGroup;
+use crate::tasks::{TaskGroup, TaskKind};
 use crate::tokens::Tokens;
 use crate::twins::Twins;
 use crate::uplink::{Uplink, UplinkView};
@@ -137,12 +140,14 @@ pub(crate) struct Inner {
     uplink: Uplink,
     metrics: Metrics,
     explanations: Explanations,
+    events: Events,
     clients: Arc<Clients>,
     methods: Methods,
     commands: CommandQueues,
     endpoints: Endpoints,
     authenticator: Authenticator,
     identities: Identities,
+    service_policies: ServicePolicies,
     routes: Routes,
     modules: Modules,
     artifacts: Artifacts,
@@ -187,12 +192,14 @@ impl Hub {
             uplink: Uplink::new(upstream),
             metrics: Metrics::default(),
             explanations: Explanations::default(),
+            events: Events::of_start(start),
             clients: Arc::new(Clients::default()),
             methods: Methods::default(),
             commands: CommandQueues::default(),
             endpoints: Endpoints::default(),
             authenticator,
             identities: Identities::default(),
+            service_policies: ServicePolicies::default(),
             routes: Routes::default(),
             modules: Modules::default(),
             artifacts: Artifacts::default(),
@@ -202,6 +209,7 @@ impl Hub {
             idempotency: Idempotency::default(),
         }));
         hub.0.identities.load(&hub).await?;
+        hub.0.service_policies.load(&hub).await?;
         hub.0.tokens.load(&hub).await?;
         hub.0.operations.load(&hub).await?;
         hub.0.idempotency.load(&hub).await?;
@@ -212,6 +220,8 @@ impl Hub {
         hub.0.modules.start(&hub, modules, routes);
         hub.serve_leftovers().await?;
         hub.0.uplink.start(&hub).await?;
+        let looking = hub.clone();
+        hub.0.tasks.spawn(TaskKind::Essential, "lookout", |stop| lookout::run(looking, stop));
         Ok(hub)
     }
 
@@ -369,6 +379,10 @@ impl Hub {
         &self.0.identities
     }
 
+    pub(crate) fn service_policies(&self) -> &ServicePolicies {
+        &self.0.service_policies
+    }
+
     /// The routes.
     #[must_use]
     pub fn routes(&self) -> &Routes {
@@ -426,6 +440,8 @@ impl Hub {
     /// Cuts the link to the upstream (messages wait) or mends it.
     pub fn pause_uplink(&self, paused: bool) {
         self.0.uplink.pause(paused);
+        let what = if paused { "paused" } else { "resumed" };
+        self.tell(Topic::Link, what, "upstream", serde_json::Value::Null);
     }
 
     pub(crate) fn runtime(&self) -> &Arc<dyn ModuleRuntime> {
@@ -438,6 +454,28 @@ impl Hub {
 
     pub(crate) fn endpoints(&self) -> &Endpoints {
         &self.0.endpoints
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    /// Tells those who look on that something has happened. `what` in one or two words; no secrets and
+    /// no bodies in `data`.
+    pub fn tell(
+        &self,
+        topic: Topic,
+        what: &'static str,
+        subject: impl std::fmt::Display,
+        data: serde_json::Value,
+    ) {
+        self.0.events.tell(self.0.clock.now(), topic, what, subject.to_string(), data);
+    }
+
+    /// Follows what happens: after the event `after`, else from now on; all topics where none is named.
+    #[must_use]
+    pub fn follow_events(&self, after: Option<EventId>, topics: Vec<Topic>) -> Follower {
+        Follower::new(self.clone(), self.0.events.follow(after, topics))
     }
 
     pub(crate) fn explanations(&self) -> &Explanations {

@@ -35,6 +35,8 @@ pub enum Area {
     Messages,
     /// The link to the upstream.
     Upstream,
+    /// What happens in the hub: who comes and goes, and who changes what.
+    Events,
 }
 
 impl Area {
@@ -53,6 +55,7 @@ impl Area {
         (Self::Queues, "queues"),
         (Self::Messages, "messages"),
         (Self::Upstream, "upstream"),
+        (Self::Events, "events"),
     ];
 
     fn name(self) -> &'static str {

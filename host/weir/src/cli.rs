@@ -13,6 +13,7 @@ mod connection_string;
 mod device;
 mod dlq;
 mod error;
+mod events;
 mod explain;
 mod module;
 mod operation;
@@ -99,6 +100,8 @@ pub enum Verb {
     Dlq(dlq::DlqArgs),
     /// The link to the upstream
     Upstream(upstream::UpstreamArgs),
+    /// Follow what happens in the hub
+    Events(events::EventsArgs),
     /// Work that outlives the call that began it
     Operation(operation::OperationArgs),
     /// Tokens of the REST API
@@ -214,6 +217,7 @@ async fn run(
         Verb::Queue(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Dlq(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Upstream(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
+        Verb::Events(args) => args.run(&args.hub.connect(environment)?, console).await,
         Verb::Operation(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Token(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Run(_) | Verb::Demo(_) | Verb::CompileModule(_) => {

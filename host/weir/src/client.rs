@@ -8,6 +8,7 @@ mod body;
 mod connect;
 mod error;
 pub mod paths;
+mod stream;
 mod target;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub(crate) mod fake;
 mod tests;
 
 pub use error::{Detail, Error, Problem};
+pub use stream::Told;
 pub use target::{FindError, Target, Token, Wanted};
 
 use body::Chunks;

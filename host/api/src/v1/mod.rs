@@ -4,6 +4,7 @@ mod artifacts;
 mod clients;
 mod dead_letters;
 mod devices;
+mod events;
 mod explanations;
 mod identity;
 mod message;
@@ -51,6 +52,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         replays::routes(),
         upstream::routes(),
         operations::routes(),
+        events::routes(),
     ]
     .into_iter()
     .fold(OpenApiRouter::new(), OpenApiRouter::merge)

@@ -3,8 +3,11 @@
 
 mod conventions;
 mod doors;
+mod events;
 mod hostile;
+mod https;
 mod identities;
+mod iothub;
 mod messages;
 mod modules;
 mod routes;

@@ -22,10 +22,12 @@ use super::parts::{Input, Part, next_part};
 use super::version::{Probation, Version};
 use super::{Control, CounterView, Counters, Report, State};
 use crate::Hub;
+use crate::events::Topic;
 use crate::routes::InForce;
 use crate::tasks::Stop;
 use crate::twins::DesiredPatches;
 use futures::stream::{FuturesOrdered, StreamExt};
+use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -240,13 +242,24 @@ impl Runner {
 
     pub(super) fn set_state(&self, state: State) {
         let usage = self.instance.as_ref().map(|instance| instance.usage());
+        let (version, on_probation) = (self.version.number, self.probation.is_some());
+        let mut news = None;
         self.report.send_modify(|report| {
+            let same = (report.version, report.on_probation) == (version, on_probation);
+            if !same || report.state != state {
+                let what = if report.version == version { "state-changed" } else { "switched" };
+                news = Some((what, state.clone()));
+            }
             report.state = state;
-            report.version = self.version.number;
+            report.version = version;
             report.component = Some(self.version.spec.component);
-            report.on_probation = self.probation.is_some();
+            report.on_probation = on_probation;
             report.usage = usage.or(report.usage);
         });
+        if let Some((what, state)) = news {
+            let data = json!({"state": state, "version": version, "onProbation": on_probation});
+            self.hub.tell(Topic::Module, what, self.module_name(), data);
+        }
     }
 
     pub(super) fn note(&self, fault: &str) {

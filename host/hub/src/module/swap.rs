@@ -9,7 +9,9 @@ use super::desired::{self, Desired};
 use super::runner::Runner;
 use super::version::Probation;
 use super::{Control, CounterView, State, Switch, record};
+use crate::events::Topic;
 use crate::sync::lock;
+use serde_json::json;
 use tracing::{error, info, warn};
 use weir_core::module_state::ModuleState;
 use weir_core::port::StartReason;
@@ -142,5 +144,7 @@ impl Runner {
         self.report.send_modify(|report| {
             report.last_return = Some(super::Return { at, failed, why: why.to_owned() });
         });
+        let data = json!({"failed": failed, "version": self.version.number, "why": why});
+        self.hub.tell(Topic::Module, "returned", self.module_name(), data);
     }
 }

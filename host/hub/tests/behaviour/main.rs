@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "this file is tests and their helpers")]
 
 mod clients;
+mod commands;
 mod faults;
 mod history;
 mod holding;
 mod hub;
+mod methods;
 mod methods_of_modules;
 mod retrying;
 mod state;
 mod swapping;
+mod twins;
 mod twins_of_modules;

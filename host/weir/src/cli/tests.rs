@@ -134,6 +134,7 @@ const OPERATIONS: &[(&str, &str)] = &[
     ("putDevice", "device create d"),
     ("patchDevice", "device update d --status disabled"),
     ("deleteDevice", "device delete d"),
+    ("followEvents", "events --topic twin"),
     ("getDeviceConnectionString", "connection-string --device d"),
     ("listDeviceModules", "device list --modules-of d"),
     ("getDeviceModule", "device show d --module m"),

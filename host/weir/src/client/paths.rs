@@ -92,6 +92,15 @@ pub(super) fn page(path: &str, limit: usize, cursor: Option<&str>) -> String {
     format!("{path}{separator}limit={limit}{}", cursor.unwrap_or_default())
 }
 
+/// What happens in the hub.
+#[must_use]
+pub fn events(topics: &[String], after: Option<&str>) -> String {
+    let encode = |text: &str| utf8_percent_encode(text, SEGMENT).to_string();
+    let topics: Vec<String> = topics.iter().map(|topic| encode(topic)).collect();
+    let after = after.map(|after| format!("&after={}", encode(after))).unwrap_or_default();
+    format!("/api/v1/events?topics={}{after}", topics.join(","))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +116,7 @@ mod tests {
             "/api/v1/devices/a%252F%3F/modules/%24edgeHub"
         );
         assert_eq!(page("/x", 5, Some("a=b&")), "/x?limit=5&cursor=a%3Db%26");
+        let topics = ["twin".to_owned(), "a&b".to_owned()];
+        assert_eq!(events(&topics, Some("7-1")), "/api/v1/events?topics=twin,a%26b&after=7-1");
     }
 }
