@@ -14,6 +14,7 @@ mod loopback;
 #[expect(dead_code, reason = "the upstream's own tests use more of it")]
 #[path = "../../host/upstream/tests/support/mosquitto.rs"]
 mod mosquitto;
+mod module_reports;
 mod pipeline;
 #[path = "../../host/upstream/tests/support/proxy.rs"]
 mod proxy;

@@ -32,7 +32,7 @@ pub enum MethodError {
     #[error("{0} is not connected, or takes no method calls")]
     NotConnected(Identity),
     /// The client did not answer in time.
-    #[error("there was no answer within {} s", .0.as_secs())]
+    #[error("there was no answer within {0:?}")]
     TimedOut(Duration),
     /// Too many calls wait already.
     #[error("too many method calls wait already")]

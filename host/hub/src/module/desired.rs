@@ -14,8 +14,10 @@ use super::runner::Runner;
 use super::version::Version;
 use crate::Hub;
 use crate::sync::lock;
+use crate::tasks::TaskKind;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 use weir_core::id::Identity;
 use weir_core::module_twin::{InForce, ModuleTwin};
@@ -110,6 +112,26 @@ pub(super) async fn deletions(
     let gone = documents.into_iter().filter(|document| !stay.contains(&document.key));
     let deletion = |key| Write { kind: KIND, key, body: None, expect: Expect::Any };
     Ok(gone.map(|document| deletion(document.key)).collect())
+}
+
+/// Something comes out whenever the desired properties of a module have changed. A task of its own waits for
+/// it, so that reading the twin is never given up for the module's other work.
+pub(super) fn news(hub: &Hub, identity: &Identity) -> mpsc::Receiver<()> {
+    let (tell, news) = mpsc::channel(1);
+    let mut patches = hub.twins().watch(hub, identity);
+    hub.tasks().spawn(TaskKind::PerClient, "module-twin", move |stop| async move {
+        loop {
+            tokio::select! {
+                () = stop.draining() => return,
+                () = tell.closed() => return,
+                _ = patches.next() => {
+                    // One that waits already says the same.
+                    tell.try_send(()).ok();
+                }
+            }
+        }
+    });
+    news
 }
 
 /// Whether a version is asked about new desired properties.

@@ -15,7 +15,7 @@
 
 use super::calls::{Answered, Call};
 use super::circuit::Circuit;
-use super::desired::Desired;
+use super::desired::{self, Desired};
 use super::effects::{Held, number};
 use super::holding::Holding;
 use super::parts::{Input, Part, next_part};
@@ -72,8 +72,10 @@ pub(crate) struct Runner {
     pub(super) state: Arc<Mutex<ModuleState>>,
     pub(super) twin: Arc<Mutex<ModuleTwin>>,
     pub(super) desired: Desired,
-    /// Says that the desired properties have changed; while it lives the hub keeps the twin in memory.
-    news: DesiredPatches,
+    /// Comes when the desired properties have changed.
+    news: mpsc::Receiver<()>,
+    /// While it lives the hub keeps the twin in memory, and with it reports that are not committed.
+    _twin: DesiredPatches,
     calls: mpsc::Receiver<Call>,
     /// A call that goes to the old version because the new one failed on it.
     pub(super) again: Option<Call>,
@@ -117,7 +119,9 @@ impl Runner {
     ) -> Self {
         let circuit = Circuit::new(version.spec.errors.open_after.0);
         let chain = hub.store().chain();
-        let news = hub.twins().watch(&hub, &identity);
+        // Until it runs nobody listens.
+        let news = mpsc::channel(1).1;
+        let watched = hub.twins().watch(&hub, &identity);
         Self {
             hub,
             identity,
@@ -128,6 +132,7 @@ impl Runner {
             twin: Arc::default(),
             desired: Desired::default(),
             news,
+            _twin: watched,
             calls: channels.1,
             again: None,
             control: channels.0,
@@ -150,6 +155,7 @@ impl Runner {
 
     /// Runs until asked to stop; the inputs' queues stay.
     pub(super) async fn run(mut self, stop: Stop, _routes: InForce) {
+        self.news = desired::news(&self.hub, &self.identity);
         self.open_inputs().await;
         while !self.stopped {
             if self.instance.is_none() && !self.start(&stop).await {
@@ -189,8 +195,8 @@ impl Runner {
         );
         let (news, calls, due) = (&mut self.news, &mut self.calls, self.desired.due);
         let desired = async move {
-            if !due {
-                drop(news.next().await);
+            if !due && news.recv().await.is_none() {
+                std::future::pending::<()>().await;
             }
         };
         // Neither messages nor calls starve the others.

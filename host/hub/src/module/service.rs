@@ -210,7 +210,10 @@ impl Modules {
         let running = Running { control, calls, report, counters };
         lock(&self.running).insert(module.clone(), running);
         // Only now is there a twin of this name.
-        runner.reload_twin().await?;
+        if let Err(cause) = runner.reload_twin().await {
+            lock(&self.running).remove(module);
+            return Err(cause);
+        }
         Ok(runner)
     }
 
