@@ -15,6 +15,7 @@ use super::version::Version;
 use crate::Hub;
 use crate::sync::lock;
 use crate::tasks::TaskKind;
+use crate::twins::TwinError;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
@@ -147,7 +148,7 @@ pub(super) async fn load(
     identity: &Identity,
     version: &Version,
 ) -> Result<(ModuleTwin, Desired), weir_store::Error> {
-    let twin = present(hub, identity).await?;
+    let twin = present(hub, identity).await?.unwrap_or_default();
     let name = identity.module.as_ref().map_or("", |module| module.as_str());
     let kept = match is_asked(hub, version).await? {
         true => find(hub.store(), name, version.number).await?,
@@ -171,18 +172,22 @@ pub(super) async fn inherit(
 ) -> Result<ModuleTwin, weir_store::Error> {
     let mut twin = live;
     if !is_asked(hub, version).await? {
-        let present = present(hub, identity).await?;
+        let present = present(hub, identity).await?.unwrap_or_default();
         twin.put_in_force(Arc::new(InForce::from(&*present.desired)));
     }
     Ok(twin)
 }
 
-/// The module's twin on disk; an empty one while nobody knows the module.
-async fn present(hub: &Hub, identity: &Identity) -> Result<Twin, weir_store::Error> {
+/// The module's twin on disk; none while nobody knows the module, or when it is damaged.
+async fn present(hub: &Hub, identity: &Identity) -> Result<Option<Twin>, weir_store::Error> {
     match hub.twins().get(hub, identity).await {
-        Ok(twin) => Ok(twin),
-        Err(crate::TwinError::Store(cause)) => Err(cause),
-        Err(_) => Ok(Twin::default()),
+        Ok(twin) => Ok(Some(twin)),
+        Err(TwinError::Store(cause)) => Err(cause),
+        Err(TwinError::Unknown(_)) => Ok(None),
+        Err(cause) => {
+            error!(module = %identity, error = %cause, "the twin could not be read");
+            Ok(None)
+        }
     }
 }
 
@@ -200,7 +205,8 @@ impl Runner {
         self.desired.due = false;
         let Some(instance) = self.instance.clone() else { return };
         let wanted = match present(&self.hub, &self.identity).await {
-            Ok(twin) => Arc::new(InForce::from(&*twin.desired)),
+            Ok(Some(twin)) => Arc::new(InForce::from(&*twin.desired)),
+            Ok(None) => return,
             Err(cause) => {
                 error!(module = %self.identity, error = %cause, "the desired properties could not be read");
                 return;
