@@ -156,7 +156,9 @@ mod tests {
     fn a_lock_token_is_a_uuid_of_version_4() {
         let lock = LockToken::new([0xff; 16]);
         assert_eq!(lock.to_string(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        for text in ["", "ffffffff-ffff-4fff-bfff-fffffffffff", "ffffffffffff-4fff-bfff-ffffffffffff-"] {
+        for text in
+            ["", "ffffffff-ffff-4fff-bfff-fffffffffff", "ffffffffffff-4fff-bfff-ffffffffffff-"]
+        {
             assert_eq!(text.parse::<LockToken>(), Err(LockTokenError), "{text}");
         }
     }

@@ -142,14 +142,11 @@ impl Place {
     }
 
     /// Resolves when the client must leave. Cancel-safe.
-    pub(crate) fn left(&self) -> impl Future<Output = Leave> + Send + use<> {
-        let mut leave = self.leave.clone();
-        async move {
-            match leave.wait_for(Option::is_some).await {
-                Ok(why) => why.unwrap_or(Leave::TakenOver),
-                // The entry was replaced: somebody newer is there.
-                Err(_) => Leave::TakenOver,
-            }
+    pub(crate) async fn left(&self) -> Leave {
+        match self.leave.clone().wait_for(Option::is_some).await {
+            Ok(why) => why.unwrap_or(Leave::TakenOver),
+            // The entry was replaced: somebody newer is there.
+            Err(_) => Leave::TakenOver,
         }
     }
 }

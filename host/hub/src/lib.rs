@@ -14,6 +14,7 @@ pub mod authenticate;
 mod clients;
 mod commands;
 mod dispatch;
+pub mod door;
 mod endpoints;
 mod events;
 mod explain;

@@ -9,25 +9,29 @@ use crate::commands::Commands;
 use crate::intake::Intake;
 use crate::methods::MethodRequests;
 use crate::subscriptions::{self, Subscription, SubscriptionError};
-use std::sync::Arc;
+use crate::sync::lock;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use weir_core::clock::{Clock, Timestamp};
 use weir_core::id::Identity;
 use weir_core::method::{MethodAnswer, MethodId};
 use weir_core::port::Consumer;
 
-/// A client's session with the hub.
+/// A client's session with the hub. A head that serves an identity over several links shares it.
 pub struct Session {
     hub: Hub,
     place: Place,
     /// When its token ends.
     expires: Option<Timestamp>,
-    seated: Option<(Arc<Seat>, Arc<dyn Consumer>)>,
+    seated: Mutex<Option<Seated>>,
 }
+
+/// A seat, and who was put there.
+type Seated = (Arc<Seat>, Arc<dyn Consumer>);
 
 impl Session {
     pub(crate) fn new(hub: Hub, place: Place, expires: Option<Timestamp>) -> Self {
-        Self { hub, place, expires, seated: None }
+        Self { hub, place, expires, seated: Mutex::default() }
     }
 
     /// Who the client is.
@@ -42,35 +46,31 @@ impl Session {
         Intake::new(self.hub.clone(), self.identity().clone())
     }
 
-    /// Resolves when the client must be disconnected. Borrows nothing, so that a head can wait for it
-    /// while it uses the session. Cancel-safe.
-    pub fn left(&self) -> impl Future<Output = Leave> + Send + use<> {
-        let (left, clock, expires) = (self.place.left(), self.hub.clock().clone(), self.expires);
-        async move {
-            tokio::select! {
-                why = left => why,
-                () = expired(&clock, expires) => Leave::Expired,
-            }
+    /// Resolves when the client must be disconnected. Cancel-safe.
+    pub async fn left(&self) -> Leave {
+        tokio::select! {
+            why = self.place.left() => why,
+            () = expired(self.hub.clock(), self.expires) => Leave::Expired,
         }
     }
 
     /// Takes the seat at the module's inputs: from now on `consumer` is given what waits there. Taking
     /// it again with the same consumer makes the hub look again at inputs that it had refused.
     /// Does nothing for a device, which has no inputs.
-    pub fn take_inputs(&mut self, consumer: Arc<dyn Consumer>) {
+    pub fn take_inputs(&self, consumer: Arc<dyn Consumer>) {
         // A module of another device has no queues here, whatever it is called.
         if let Some(module) = &self.identity().module
             && self.identity().device == *self.hub.edge_device()
         {
             let seat = self.hub.seat(module);
             seat.send_replace(Some(Arc::clone(&consumer)));
-            self.seated = Some((seat, consumer));
+            *lock(&self.seated) = Some((seat, consumer));
         }
     }
 
     /// Leaves the seat: what was handed over and not acknowledged goes back to the queue.
-    pub fn leave_inputs(&mut self) {
-        let Some((seat, mine)) = self.seated.take() else { return };
+    pub fn leave_inputs(&self) {
+        let Some((seat, mine)) = lock(&self.seated).take() else { return };
         seat.send_if_modified(|sitting| {
             let is_mine = sitting.as_ref().is_some_and(|sitting| Arc::ptr_eq(sitting, &mine));
             if is_mine {

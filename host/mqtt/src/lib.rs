@@ -19,11 +19,10 @@ mod handshake;
 mod inbound;
 mod listener;
 mod outbound;
-mod sources;
 mod subscriptions;
 mod translate;
 mod window;
 mod wire;
 
-pub use handshake::Peer;
-pub use listener::{Security, Server};
+pub use listener::Server;
+pub use weir_hub::door::{Peer, Security};

@@ -289,15 +289,20 @@ impl TestHub {
             let identities = self.hub.identities();
             identities.put(&self.hub, identity.clone(), spec, Expect::Any).await.unwrap();
         }
+        let token = self.token(identity);
+        let proven = self.hub.authenticate(identity, Credentials::of(Some(&token), &[])).unwrap();
+        self.hub.connect(proven, "test", "here").unwrap()
+    }
+
+    /// A token of an identity that exists, signed with its primary key.
+    pub(crate) fn token(&self, identity: &Identity) -> String {
         let record = self.hub.identities().get(identity).unwrap().record;
         let weir_core::identity::Authentication::Sas { primary, .. } = &record.authentication
         else {
             panic!("the default is a key");
         };
         let expires = self.hub.clock().now().after(Duration::from_secs(3600));
-        let token = make_token(primary, &sas::resource_of(IOTHUB, identity), expires, None);
-        let proven = self.hub.authenticate(identity, Credentials::of(Some(&token), &[])).unwrap();
-        self.hub.connect(proven, "test", "here").unwrap()
+        make_token(primary, &sas::resource_of(IOTHUB, identity), expires, None)
     }
 
     /// A device sends these, and they are acknowledged.

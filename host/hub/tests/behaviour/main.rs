@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "this file is tests and their helpers")]
 
 mod clients;
+mod commands;
 mod faults;
 mod history;
 mod holding;
 mod hub;
+mod methods;
 mod retrying;
 mod state;
 mod swapping;
