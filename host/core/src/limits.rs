@@ -109,6 +109,14 @@ pub const FAREWELL: Duration = Duration::from_secs(1);
 /// Messages handed to the upstream at once.
 pub const UPSTREAM_BATCH: usize = 256;
 
+/// Changes kept in the history of a section of a twin …
+pub const TWIN_VERSIONS: usize = 100;
+/// … and bytes of them: the newest change is kept in any case. A client decides how much it reports.
+pub const TWIN_HISTORY_BYTES: u64 = 128 * 1024;
+/// Twins in memory; those that are not in use leave when there are more …
+pub const TWINS_IN_MEMORY: usize = 10_000;
+/// … or when together they hold so many bytes, as on disk.
+pub const TWIN_MEMORY_BYTES: u64 = 16 * 1024 * 1024;
 /// Modules of one hub (IoT Edge: 50 in a deployment).
 pub const MODULES: usize = 200;
 /// Routes of one hub.

@@ -242,14 +242,14 @@ impl Identities {
     ) -> Result<Registered, IdentityError> {
         let identity = record.identity.clone();
         let body = Some(serde_json::to_string(&record).expect("a record has only text keys"));
-        let revision = self.commit(hub, &identity, body, expect).await?;
+        let revision = self.commit(hub, &identity, body, expect, Vec::new()).await?;
         let record = Arc::new(IdentityRecord { etag: revision.to_string(), ..record });
         let registered = Registered { record, revision };
         lock(&self.records).insert(identity, registered.clone());
         Ok(registered)
     }
 
-    /// Deletes an identity and dismisses its client.
+    /// Deletes an identity and its twin and dismisses its client.
     ///
     /// # Errors
     /// [`IdentityError`]; nothing has changed then.
@@ -271,23 +271,29 @@ impl Identities {
                 return Err(IdentityError::HasModules(identity.device.clone()));
             }
         }
-        self.commit(hub, identity, None, expect).await?;
-        lock(&self.records).remove(identity);
+        let commit = async |twin| {
+            self.commit(hub, identity, None, expect, twin).await?;
+            lock(&self.records).remove(identity);
+            Ok::<_, IdentityError>(())
+        };
+        hub.twins().delete_with(hub, identity, commit).await?;
         self.dismiss(hub, identity);
         crate::subscriptions::forget(hub.store(), identity).await?;
         hub.commands().forget(hub, identity).await?;
         Ok(())
     }
 
+    /// Writes the record, and what goes with it.
     async fn commit(
         &self,
         hub: &Hub,
         identity: &Identity,
         body: Option<String>,
         expect: Expect,
+        mut more: Vec<Write>,
     ) -> Result<u64, IdentityError> {
-        let write = Write { kind: KIND, key: identity.to_string(), body, expect };
-        match hub.store().write(vec![write]).await {
+        more.insert(0, Write { kind: KIND, key: identity.to_string(), body, expect });
+        match hub.store().write(more).await {
             Ok(revisions) => Ok(revisions[0]),
             Err(WriteError::Mismatch { present, .. }) => {
                 Err(IdentityError::Mismatch { identity: identity.clone(), present })

@@ -39,6 +39,7 @@ mod subscriptions;
 mod sync;
 pub mod tasks;
 mod tokens;
+mod twins;
 mod uplink;
 mod visitor;
 
@@ -69,6 +70,7 @@ pub use service_policies::{SERVICE_POLICIES, ServicePolicyError};
 pub use session::Session;
 pub use subscriptions::{Subscription, SubscriptionError};
 pub use tokens::{Caller, NewToken, TokenError, TokenRecord, TokenRefusal, TokenView, Tokens};
+pub use twins::{DesiredPatches, HistoryRow, PlannedReport, TwinError, Twins, Versions};
 pub use uplink::UplinkView;
 pub use visitor::Visitor;
 // What the API shows of the store; it never sees the store's crate itself.
