@@ -158,6 +158,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             state.outbound.fill(&mut wire.outgoing);
             let writable = wire.outgoing.has_room();
+            if writable {
+                state.features.ask(state.outbound.has_room(), state.outbound.wants_desired());
+            }
             let reading = state.has_room() && writable;
             let now = Instant::now();
             state.deadlines.set_reading(reading, now);
@@ -178,8 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Some(parcel) = state.parcels.next(), if state.outbound.wants_parcel() && writable => {
                     state.outbound.accept(parcel, &state.subscriptions);
                 }
-                event = state.features.next(state.outbound.has_room(), state.outbound.wants_desired()),
-                    if writable && state.features.is_active() =>
+                event = state.features.next(writable), if state.features.is_active() =>
                 {
                     state.serve(event, &mut wire.outgoing)?;
                 }

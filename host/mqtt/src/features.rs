@@ -1,7 +1,7 @@
 //! What a client takes beside telemetry, as its subscriptions say: its module's inputs, commands, direct
 //! methods, patches of its desired properties; and the answers to its twin requests.
 //!
-//! The connection asks [`Features::follow`] after every change of subscriptions, and waits for
+//! The connection calls [`Features::follow`] after every change of subscriptions, and waits for
 //! [`Features::next`] beside everything else. Invariants:
 //!
 //! 1. Nothing is taken from the hub that the client has not subscribed to, or for which there is no room.
@@ -10,6 +10,7 @@
 //!    they wait for a sign of it ([`Features::open`]); what the SDKs keep for the handler does not.
 
 use crate::consumer::{Inputs, Parcels, inputs};
+use crate::feed::Feed;
 use crate::subscriptions::{New, Subscriptions};
 use crate::twin::{TwinAnswer, TwinRequests};
 use futures::StreamExt;
@@ -22,7 +23,9 @@ use weir_core::id::Identity;
 use weir_core::method::MethodRequest;
 use weir_core::port::Consumer;
 use weir_core::twin::DesiredPatch;
-use weir_hub::{CommandError, Commands, DesiredPatches, Hub, MethodRequests, Session};
+use weir_hub::{
+    CommandError, CommandSettler, Commands, DesiredPatches, Hub, MethodRequests, Session,
+};
 
 /// What the session holds of the hub.
 pub(crate) struct Features {
@@ -33,23 +36,13 @@ pub(crate) struct Features {
     seated: bool,
     /// Restored subscriptions are in force for these, too.
     open: New,
-    commands: Option<Commands>,
+    commands: Feed<Commands, Command>,
+    settler: Option<CommandSettler>,
     /// Commands of which the store is told what becomes of them; no more than the window.
     settling: FuturesUnordered<BoxFuture<'static, Result<(), CommandError>>>,
     methods: Option<MethodRequests>,
-    /// Kept from one look to the next: it may read the disk, which is not to begin anew every time that
-    /// the client sends something.
-    desired: Option<NextPatch>,
+    desired: Feed<DesiredPatches, DesiredPatch>,
     pub(crate) twin: TwinRequests,
-}
-
-type NextPatch = BoxFuture<'static, (DesiredPatches, DesiredPatch)>;
-
-fn next_patch(mut patches: DesiredPatches) -> NextPatch {
-    Box::pin(async move {
-        let patch = patches.next().await;
-        (patches, patch)
-    })
 }
 
 /// Something to be sent.
@@ -75,10 +68,11 @@ impl Features {
             has_inputs,
             seated: false,
             open: New::default(),
-            commands: None,
+            commands: Feed::default(),
+            settler: None,
             settling: FuturesUnordered::new(),
             methods: None,
-            desired: None,
+            desired: Feed::default(),
             twin: TwinRequests::new(Arc::clone(session)),
         };
         (features, parcels)
@@ -100,18 +94,21 @@ impl Features {
             false => self.methods = None,
         }
         match wanted.qos_of_desired() {
-            Some(_) if self.desired.is_none() => {
-                self.desired = Some(next_patch(session.watch_desired()));
-            }
+            Some(_) if !self.desired.is_open() => self.desired.open(session.watch_desired()),
             Some(_) => {}
-            None => self.desired = None,
+            None => self.desired.close(),
         }
         match wanted.qos_of_commands() {
-            Some(_) if self.commands.is_none() && self.open.commands => {
-                self.commands = Some(session.take_commands());
+            Some(_) if !self.commands.is_open() && self.open.commands => {
+                let commands = session.take_commands();
+                self.settler = Some(commands.settler());
+                self.commands.open(commands);
             }
             Some(_) => {}
-            None => self.commands = None,
+            None => {
+                self.settler = None;
+                self.commands.close();
+            }
         }
     }
 
@@ -127,44 +124,56 @@ impl Features {
         self.seated = wanted;
     }
 
+    /// Asks the hub for what there is room for; `window` is that for what the client acknowledges. A
+    /// further patch says that the one before has arrived.
+    pub(crate) fn ask(&mut self, window: bool, patch: bool) {
+        self.twin.begin();
+        if window {
+            self.commands.begin(|mut commands| async move {
+                let command = commands.next().await;
+                (commands, command)
+            });
+        }
+        if patch {
+            self.desired.begin(|mut patches| async move {
+                let patch = patches.next().await;
+                (patches, patch)
+            });
+        }
+    }
+
     /// True when [`Features::next`] may bring something.
     pub(crate) fn is_active(&self) -> bool {
         self.methods.is_some()
-            || self.desired.is_some()
-            || self.commands.is_some()
-            || self.twin.is_busy()
+            || self.commands.is_under_way()
+            || self.desired.is_under_way()
+            || self.twin.is_under_way()
             || !self.settling.is_empty()
     }
 
-    /// The next thing to be sent; with `window` also what the client acknowledges; with `patch` also a
-    /// patch, which says that the one before has arrived. Cancel-safe.
-    pub(crate) async fn next(&mut self, window: bool, patch: bool) -> Event {
+    /// The next thing to be sent: what was asked for, and calls of methods if there is `room`.
+    /// Cancel-safe.
+    pub(crate) async fn next(&mut self, room: bool) -> Event {
         let Self { commands, settling, methods, desired, twin, client, .. } = self;
         tokio::select! {
             biased;
-            answer = twin.next(), if twin.is_busy() => Event::Twin(answer),
-            request = next_method(methods), if methods.is_some() => Event::Method(request),
-            (patches, given) = or_never(desired.as_mut()), if patch && desired.is_some() => {
-                *desired = Some(next_patch(patches));
-                Event::Desired(given)
-            }
-            command = next_command(commands), if window && commands.is_some() => {
-                Event::Command(command)
-            }
+            answer = twin.next() => Event::Twin(answer),
+            request = next_method(methods), if room => Event::Method(request),
+            patch = desired.next() => Event::Desired(patch),
+            command = commands.next() => Event::Command(command),
             Some(settled) = settling.next(), if !settling.is_empty() => {
                 note(client, settled);
                 Event::Settled
             }
-            else => std::future::pending().await,
         }
     }
 
     /// Tells the store what becomes of commands.
     pub(crate) fn settle(&mut self, decided: Vec<(LockToken, Settlement)>) {
         // Who has left the queue has given back what he had.
-        let Some(commands) = &self.commands else { return };
+        let Some(settler) = &self.settler else { return };
         for (lock, settlement) in decided {
-            self.settling.push(Box::pin(commands.settle(lock, settlement)));
+            self.settling.push(Box::pin(settler.settle(lock, settlement)));
         }
     }
 
@@ -179,7 +188,8 @@ impl Features {
     /// store knows what became of the commands.
     pub(crate) async fn last(&mut self) -> Option<TwinAnswer> {
         self.settled().await;
-        match self.twin.is_busy() {
+        self.twin.begin();
+        match self.twin.is_under_way() {
             true => Some(self.twin.next().await),
             false => None,
         }
@@ -199,20 +209,6 @@ fn note(client: &Identity, settled: Result<(), CommandError>) {
 async fn next_method(methods: &mut Option<MethodRequests>) -> MethodRequest {
     match methods {
         Some(methods) => methods.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn or_never<T>(future: Option<&mut BoxFuture<'static, T>>) -> T {
-    match future {
-        Some(future) => future.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn next_command(commands: &mut Option<Commands>) -> Command {
-    match commands {
-        Some(commands) => commands.next().await,
         None => std::future::pending().await,
     }
 }

@@ -17,6 +17,7 @@ mod consumer;
 mod deadlines;
 mod error;
 mod features;
+mod feed;
 mod handshake;
 mod inbound;
 mod listener;

@@ -76,18 +76,22 @@ impl TwinRequests {
         self.waiting.len() < WAITING
     }
 
-    /// True when a request is not answered yet.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.current.is_some() || !self.waiting.is_empty()
-    }
-
-    /// The next answer; pending for ever when nothing was asked. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> TwinAnswer {
+    /// Begins with the next request, unless one is under way.
+    pub(crate) fn begin(&mut self) {
         if self.current.is_none()
             && let Some(request) = self.waiting.pop_front()
         {
             self.current = Some(Box::pin(fulfil(Arc::clone(&self.session), request)));
         }
+    }
+
+    /// True when an answer is waited for.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// The answer to the request that is under way; pending for ever when there is none. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> TwinAnswer {
         let Some(current) = &mut self.current else { return std::future::pending().await };
         let answer = current.await;
         self.current = None;
