@@ -16,3 +16,9 @@
 //! 4. What is refused is answered: a link with a detach that names the reason, a connection with a
 //!    close; nothing is left hanging.
 #![forbid(unsafe_code)]
+
+mod address;
+mod codec;
+mod frames;
+mod gate;
+mod message;

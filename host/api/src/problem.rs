@@ -245,6 +245,7 @@ impl From<IdentityError> for Problem {
             | IdentityError::HasModules(_)
             | IdentityError::IsEdge(_)
             | IdentityError::IsWasm(_)
+            | IdentityError::IsSystem(_)
             | IdentityError::Random => from_error(error.code(), &error),
         }
     }

@@ -77,9 +77,10 @@ impl Clients {
         now: Timestamp,
         limit: usize,
     ) -> Option<Place> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (leave, receiver) = watch::channel(None);
         let mut entries = lock(&self.entries);
+        // Under the lock, so that the numbers have the order in which places are taken.
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
         match entries.get(identity) {
             Some(older) => {
                 older.leave.send_replace(Some(Leave::TakenOver));
@@ -147,11 +148,14 @@ impl Place {
     }
 
     /// Resolves when the client must leave. Cancel-safe.
-    pub(crate) async fn left(&self) -> Leave {
-        match self.leave.clone().wait_for(Option::is_some).await {
-            Ok(why) => why.unwrap_or(Leave::TakenOver),
-            // The entry was replaced: somebody newer is there.
-            Err(_) => Leave::TakenOver,
+    pub(crate) fn left(&self) -> impl Future<Output = Leave> + Send + use<> {
+        let mut leave = self.leave.clone();
+        async move {
+            match leave.wait_for(Option::is_some).await {
+                Ok(why) => why.unwrap_or(Leave::TakenOver),
+                // The entry was replaced: somebody newer is there.
+                Err(_) => Leave::TakenOver,
+            }
         }
     }
 }

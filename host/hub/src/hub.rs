@@ -16,6 +16,7 @@ use crate::module::Modules;
 use crate::operations::Operations;
 use crate::router::Routing;
 use crate::routes::{RouteError, Routes};
+use crate::service_policies::ServicePolicies;
 use crate::session::Session;
 use crate::tasks::{TaskGroup, TaskKind};
 use crate::tokens::Tokens;
@@ -146,6 +147,7 @@ pub(crate) struct Inner {
     endpoints: Endpoints,
     authenticator: Authenticator,
     identities: Identities,
+    service_policies: ServicePolicies,
     routes: Routes,
     modules: Modules,
     artifacts: Artifacts,
@@ -197,6 +199,7 @@ impl Hub {
             endpoints: Endpoints::default(),
             authenticator,
             identities: Identities::default(),
+            service_policies: ServicePolicies::default(),
             routes: Routes::default(),
             modules: Modules::default(),
             artifacts: Artifacts::default(),
@@ -206,6 +209,7 @@ impl Hub {
             idempotency: Idempotency::default(),
         }));
         hub.0.identities.load(&hub).await?;
+        hub.0.service_policies.load(&hub).await?;
         hub.0.tokens.load(&hub).await?;
         hub.0.operations.load(&hub).await?;
         hub.0.idempotency.load(&hub).await?;
@@ -373,6 +377,10 @@ impl Hub {
     #[must_use]
     pub fn identities(&self) -> &Identities {
         &self.0.identities
+    }
+
+    pub(crate) fn service_policies(&self) -> &ServicePolicies {
+        &self.0.service_policies
     }
 
     /// The routes.

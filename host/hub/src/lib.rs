@@ -29,12 +29,14 @@ mod metrics;
 mod module;
 mod module_logs;
 mod operations;
+pub mod parcels;
 mod replay;
 mod router;
 mod routes;
 mod scope;
 mod service_policies;
 mod session;
+mod stored_configurations;
 mod subscriptions;
 mod sync;
 pub mod tasks;
@@ -67,8 +69,11 @@ pub use operations::{Operation, Operations, Progress};
 pub use replay::{ReplayError, Replayed};
 pub use routes::{RouteError, RouteSpec, RouteView, Routes, compile as compile_routes};
 pub use scope::{Area, Level, Scope, ScopeError};
-pub use service_policies::{SERVICE_POLICIES, ServicePolicyError};
+pub use service_policies::{
+    Rights, SERVICE_POLICIES, ServicePolicy, ServicePolicyError, ServiceRefusal,
+};
 pub use session::Session;
+pub use stored_configurations::{StoredConfiguration, StoredConfigurationError};
 pub use subscriptions::{Subscription, SubscriptionError};
 pub use tokens::{Caller, NewToken, TokenError, TokenRecord, TokenRefusal, TokenView, Tokens};
 pub use twins::{DesiredPatches, HistoryRow, PlannedReport, TwinError, Twins, Versions};

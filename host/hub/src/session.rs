@@ -48,11 +48,15 @@ impl Session {
         Intake::new(self.hub.clone(), self.identity().clone())
     }
 
-    /// Resolves when the client must be disconnected. Cancel-safe.
-    pub async fn left(&self) -> Leave {
-        tokio::select! {
-            why = self.place.left() => why,
-            () = expired(self.hub.clock(), self.expires) => Leave::Expired,
+    /// Resolves when the client must be disconnected. Borrows nothing, so that a head can wait for it
+    /// while it uses the session. Cancel-safe.
+    pub fn left(&self) -> impl Future<Output = Leave> + Send + use<> {
+        let (left, clock, expires) = (self.place.left(), self.hub.clock().clone(), self.expires);
+        async move {
+            tokio::select! {
+                why = left => why,
+                () = expired(&clock, expires) => Leave::Expired,
+            }
         }
     }
 

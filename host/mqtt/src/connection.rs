@@ -9,7 +9,6 @@
 //! 3. However the loop ends, deliveries that the client has not taken go back, and the stream is ended
 //!    in good order where that is still possible.
 
-use crate::consumer::Parcels;
 use crate::deadlines::Deadlines;
 use crate::error::Error;
 use crate::features::{Event, Features};
@@ -30,6 +29,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 use weir_core::limits;
 use weir_core::topic::method_topic;
+use weir_hub::parcels::Parcels;
 use weir_hub::tasks::Stop;
 use weir_hub::{Hub, Intake, Publication, Session};
 use weir_mqtt_codec::{Delivery, Limits, Packet, Suback, decode};

@@ -9,7 +9,6 @@
 //!    commands are acknowledged by the SDKs even when the application has not set its handler yet, so
 //!    they wait for a sign of it ([`Features::open`]); what the SDKs keep for the handler does not.
 
-use crate::consumer::{Inputs, Parcels, inputs};
 use crate::feed::Feed;
 use crate::subscriptions::{New, Subscriptions};
 use crate::twin::{TwinAnswer, TwinRequests};
@@ -23,6 +22,7 @@ use weir_core::id::Identity;
 use weir_core::method::MethodRequest;
 use weir_core::port::Consumer;
 use weir_core::twin::DesiredPatch;
+use weir_hub::parcels::{Inputs, Parcels, inputs};
 use weir_hub::{
     CommandError, CommandSettler, Commands, DesiredPatches, Hub, MethodRequests, Session,
 };

@@ -3,8 +3,8 @@
 //! [`Server::listen`] serves a port, [`Server::serve`] a stream that is open already (a WebSocket).
 //! The path of a message in: `wire` reads → the codec decodes → `inbound` and `translate` make messages
 //! → the hub's intake (`connection` waits for its commit) → `acks` → one write. Out: the hub's dispatcher
-//! → `consumer` → `outbound`, `sending` and its `window` → `wire`; the client's PUBACK settles. What else
-//! a client takes is in `features`, its requests about its twin in `twin`. Invariants:
+//! → its `parcels` → `outbound`, `sending` and its `window` → `wire`; the client's PUBACK settles. What
+//! else a client takes is in `features`, its requests about its twin in `twin`. Invariants:
 //!
 //! 1. PUBACK means on disk.
 //! 2. A client acts as itself: topics and filters of another identity are refused.
@@ -13,7 +13,6 @@
 
 mod acks;
 mod connection;
-mod consumer;
 mod deadlines;
 mod error;
 mod features;

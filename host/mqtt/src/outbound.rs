@@ -22,14 +22,8 @@ use weir_core::id::{Identity, InputName};
 use weir_core::port::{Answer, Batch, Delivery, Fault, Outcome};
 use weir_core::topic::desired_topic;
 use weir_core::twin::DesiredPatch;
+use weir_hub::parcels::Parcel;
 use weir_mqtt_codec::{PacketId, Qos};
-
-/// A batch on its way to the client.
-#[derive(Debug)]
-pub(crate) struct Parcel {
-    pub(crate) batch: Batch,
-    pub(crate) answer: oneshot::Sender<Result<Answer, Fault>>,
-}
 
 #[derive(Debug)]
 struct Open {

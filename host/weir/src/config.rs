@@ -78,7 +78,7 @@ pub struct Listen {
     /// AMQP over TLS. Accepted, not built yet.
     #[serde(with = "address")]
     pub amqp: Option<SocketAddr>,
-    /// HTTPS and WebSockets for devices and modules. Accepted, not built yet.
+    /// HTTPS and WebSockets for devices, modules and service scripts.
     #[serde(with = "address")]
     pub https: Option<SocketAddr>,
     /// The REST API. Beyond loopback only with `[api] tls = true`. Always on: without it nothing could

@@ -17,13 +17,21 @@ pub struct Listening {
     /// MQTT without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mqtt_plain: Option<SocketAddr>,
+    /// HTTPS and WebSockets for devices, modules and service scripts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<SocketAddr>,
 }
 
 impl Listening {
     /// Names and addresses, for people.
     #[must_use]
     pub fn shown(&self) -> Vec<(String, String)> {
-        let all = [("api", Some(self.api)), ("mqtt", self.mqtt), ("mqtt_plain", self.mqtt_plain)];
+        let all = [
+            ("api", Some(self.api)),
+            ("mqtt", self.mqtt),
+            ("mqtt_plain", self.mqtt_plain),
+            ("https", self.https),
+        ];
         all.into_iter()
             .filter_map(|(name, address)| Some((name.to_owned(), address?.to_string())))
             .collect()

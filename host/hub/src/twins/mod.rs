@@ -102,19 +102,25 @@ impl Twins {
         Ok(twin)
     }
 
-    /// Deletes a twin with everything that belongs to it: `commit` is given the writes and does what
-    /// goes with them. One that is made anew under the same name starts at version 1.
+    /// Deletes twins with everything that belongs to them: `commit` is given the writes and does what
+    /// goes with them. One that is made anew under the same name starts at version 1. The caller lets
+    /// nobody else delete one of several twins meanwhile: each would wait for the other.
     pub(crate) async fn delete_with<T, E: From<weir_store::Error>>(
         &self,
         hub: &Hub,
-        of: &Identity,
+        gone: &[Identity],
         commit: impl AsyncFnOnce(Vec<Write>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let cell = self.cells.get(of);
-        let seized = cell.seize().await;
-        let writes = record::deletions(hub.store(), of).await?;
+        let cells: Vec<Arc<Cell>> = gone.iter().map(|of| self.cells.get(of)).collect();
+        let (mut seized, mut writes) = (Vec::new(), Vec::new());
+        for (cell, of) in cells.iter().zip(gone) {
+            seized.push(cell.seize().await);
+            writes.extend(record::deletions(hub.store(), of).await?);
+        }
         let done = commit(writes).await?;
-        seized.deleted(&self.cells, of);
+        for (seized, of) in seized.into_iter().zip(gone) {
+            seized.deleted(&self.cells, of);
+        }
         Ok(done)
     }
 

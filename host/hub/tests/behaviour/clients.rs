@@ -47,7 +47,7 @@ async fn only_what_a_client_acknowledged_counts_as_delivered() {
     hub.send("a", &["1", "2", "3"]).await;
     let consumer = Arc::new(TakesOne::default());
     let sink = Identity::module("E".parse().unwrap(), "sink".parse().unwrap());
-    let mut session = hub.connect(&sink).await;
+    let session = hub.connect(&sink).await;
     session.take_inputs(Arc::clone(&consumer) as Arc<dyn Consumer>);
     wait_for("three deliveries", || async { hub.queue(SINK).await.is_empty().then_some(()) }).await;
     let ids = consumer.0.lock().unwrap().clone();
@@ -94,7 +94,7 @@ async fn what_a_deleted_route_has_queued_is_delivered_also_after_a_restart() {
     for (module, waiting) in [("sink", vec!["1", "2"]), ("m", vec!["3"])] {
         let consumer = Arc::new(TakesAll::default());
         let identity = Identity::module("E".parse().unwrap(), module.parse().unwrap());
-        let mut session = hub.connect(&identity).await;
+        let session = hub.connect(&identity).await;
         session.take_inputs(Arc::clone(&consumer) as Arc<dyn Consumer>);
         let got = || async {
             let got = consumer.0.lock().unwrap().clone();
