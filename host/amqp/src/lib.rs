@@ -18,7 +18,25 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod cbs;
 mod codec;
+mod context;
+mod deliveries;
 mod frames;
 mod gate;
+mod link;
+mod listener;
+mod member;
 mod message;
+mod methods;
+mod outbound;
+mod refusal;
+mod sasl;
+mod service;
+mod session;
+mod telemetry;
+mod tokens;
+mod twin;
+
+pub use listener::Server;
+pub use weir_hub::door::{Peer, Security};

@@ -81,6 +81,7 @@ pub(crate) struct Field<'a> {
 
 const MESSAGE_ID: usize = 0;
 const CORRELATION_ID: usize = 5;
+const EXPIRY: usize = 8;
 const FIELDS: usize = 13;
 
 /// The sections of a message.
@@ -141,6 +142,14 @@ impl<'a> Parts<'a> {
     /// The correlation id.
     pub(crate) fn correlation_id(&self) -> Option<Field<'a>> {
         self.fields[CORRELATION_ID]
+    }
+
+    /// When the message expires, in microseconds since 1970.
+    pub(crate) fn expiry(&self) -> Option<i64> {
+        match self.fields[EXPIRY]?.value {
+            Value::Timestamp(millis) => Some(millis.saturating_mul(1000)),
+            _ => None,
+        }
     }
 
     /// An application property.
@@ -229,7 +238,7 @@ const FIELD_PROPERTIES: [(usize, SystemProperty); 8] = [
     (CORRELATION_ID, SystemProperty::CorrelationId),
     (6, SystemProperty::ContentType),
     (7, SystemProperty::ContentEncoding),
-    (8, SystemProperty::ExpiryTime),
+    (EXPIRY, SystemProperty::ExpiryTime),
     (9, SystemProperty::CreationTime),
 ];
 

@@ -59,18 +59,9 @@ impl Writer {
         self.0.put_u8(0x40);
     }
 
-    pub(crate) fn bool(&mut self, value: bool) {
-        self.0.put_u8(if value { 0x41 } else { 0x42 });
-    }
-
     pub(crate) fn int(&mut self, value: i32) {
         self.0.put_u8(0x71);
         self.0.put_i32(value);
-    }
-
-    pub(crate) fn uint(&mut self, value: u32) {
-        self.0.put_u8(0x70);
-        self.0.put_u32(value);
     }
 
     pub(crate) fn ulong(&mut self, value: u64) {

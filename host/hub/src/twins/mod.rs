@@ -25,7 +25,7 @@ use crate::Hub;
 use crate::tasks::TaskKind;
 use cell::{Cell, Cells, Held};
 use record::{Kept, Known, Loaded, Row};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::future::Future;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -97,7 +97,7 @@ impl Twins {
         let cell = self.cells.get(of);
         let mut held = cell.hold(hub, of).await?;
         let twin = held.loaded().twin();
-        note_known(hub, &mut held, twin.desired.version).await;
+        note_known(hub, &mut held, twin.desired.version, &twin.desired.value).await;
         hub.count_twin(of);
         Ok(twin)
     }
@@ -213,8 +213,13 @@ async fn keep_base(
     if known.base.is_some() || !forgotten {
         return Ok(None);
     }
-    let value = record::value_at(hub.store(), &of, Section::Desired, before, known.version).await?;
-    known.base = Some(Arc::new(value));
+    let value = record::value_at(hub.store(), &of, Section::Desired, before, known.version).await;
+    known.base = Some(Arc::new(match value {
+        Ok(value) => value,
+        // The way back is lost already: the client will get everything.
+        Err(TwinError::NoVersion { .. } | TwinError::Damaged) => Map::new(),
+        Err(error) => return Err(error),
+    }));
     Ok(Some(record::write_known(&of, known)))
 }
 
@@ -268,16 +273,17 @@ async fn commit(hub: &Hub, change: Change) -> Result<Committed, TwinError> {
     })
 }
 
-/// The client knows a desired version. Written down without anyone waiting: after a crash before the
+/// The client knows a desired version, which says `value`. Written down without anyone waiting: after a crash before the
 /// commit it is told once more.
-async fn note_known(hub: &Hub, held: &mut Held<'_>, version: u64) {
+async fn note_known(hub: &Hub, held: &mut Held<'_>, version: u64, value: &Map<String, Value>) {
     let of = held.of().clone();
+    let forgotten = version + 1 < held.loaded().desired.oldest_row();
     let known = &mut held.loaded().known;
     if known.as_ref().is_some_and(|known| known.version >= version) {
         return;
     }
     let Ok(slot) = hub.store().slot().await else { return };
-    let now = Known { version, base: None };
+    let now = Known { version, base: forgotten.then(|| Arc::new(value.clone())) };
     let documents = vec![record::write_known(&of, &now)];
     let change = Change { documents, ..Change::default() };
     drop(slot.commit(change, &hub.store().chain()));

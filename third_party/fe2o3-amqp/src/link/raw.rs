@@ -107,6 +107,11 @@ impl Settler {
 }
 
 impl Sender {
+    /// The credit that the peer has given and that is not used.
+    pub fn credit(&self) -> u32 {
+        self.inner.link.flow_state.state().link_credit()
+    }
+
     /// Waits until the peer has given credit, or has detached the link.
     ///
     /// # Cancel safety
