@@ -51,6 +51,7 @@ pub use artifacts::{Artifact, ArtifactError, Artifacts, digest_of};
 pub use clients::{ClientView, Leave};
 pub use commands::{
     CommandError, CommandQueues, Commands, FEEDBACK as FEEDBACK_QUEUE, Sent as SentCommand,
+    Settler as CommandSettler,
 };
 pub use endpoints::UPSTREAM as UPSTREAM_QUEUE;
 pub use events::{Event, EventId, EventIdError, Followed, Follower, Topic, TopicError};

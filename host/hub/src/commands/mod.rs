@@ -15,7 +15,7 @@ mod queue;
 
 pub use error::CommandError;
 pub use feedback::FEEDBACK;
-pub use holder::Commands;
+pub use holder::{Commands, Settler};
 
 use crate::Hub;
 use crate::sync::lock;
