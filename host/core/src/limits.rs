@@ -187,6 +187,9 @@ pub const MODULE_STATE_BYTES: usize = 4 * MIB;
 pub const MODULE_STATE_KEYS: usize = 10_000;
 /// Longest key of a module's state.
 pub const MODULE_KEY_BYTES: usize = KIB;
+/// Reports of a module in one call: who changes what he reports more often than that loses nothing by
+/// saying it once.
+pub const MODULE_REPORTS: usize = 64;
 /// Messages a module may hold.
 pub const MODULE_HELD: usize = 10_000;
 /// Size of an uploaded component.

@@ -43,7 +43,8 @@ pub struct OutcomeLabel {
 /// What became of a method call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct MethodLabel {
-    /// `answered`, `not_found`, `not_connected`, `timed_out`, `busy`, `failed`, `denied`.
+    /// `answered`, `not_found`, `not_connected`, `timed_out`, `busy`, `failed`, `denied`,
+    /// `stopping`.
     pub outcome: &'static str,
 }
 
