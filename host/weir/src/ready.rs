@@ -20,9 +20,18 @@ pub struct Listening {
     /// HTTPS and WebSockets for devices, modules and service scripts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub https: Option<SocketAddr>,
+    /// The workload API for all modules, without TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<SocketAddr>,
 }
 
 impl Listening {
+    /// The REST API alone.
+    #[must_use]
+    pub fn at(api: SocketAddr) -> Self {
+        Self { api, mqtt: None, mqtt_plain: None, https: None, workload: None }
+    }
+
     /// Names and addresses, for people.
     #[must_use]
     pub fn shown(&self) -> Vec<(String, String)> {
@@ -31,6 +40,7 @@ impl Listening {
             ("mqtt", self.mqtt),
             ("mqtt_plain", self.mqtt_plain),
             ("https", self.https),
+            ("workload", self.workload),
         ];
         all.into_iter()
             .filter_map(|(name, address)| Some((name.to_owned(), address?.to_string())))
