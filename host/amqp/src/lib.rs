@@ -16,3 +16,27 @@
 //! 4. What is refused is answered: a link with a detach that names the reason, a connection with a
 //!    close; nothing is left hanging.
 #![forbid(unsafe_code)]
+
+mod address;
+mod cbs;
+mod codec;
+mod context;
+mod deliveries;
+mod frames;
+mod gate;
+mod link;
+mod listener;
+mod member;
+mod message;
+mod methods;
+mod outbound;
+mod refusal;
+mod sasl;
+mod service;
+mod session;
+mod telemetry;
+mod tokens;
+mod twin;
+
+pub use listener::Server;
+pub use weir_hub::door::{Peer, Security};

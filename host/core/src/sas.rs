@@ -245,6 +245,16 @@ impl Audience {
         Ok(Self { host, device, module: module.map(str::to_owned) })
     }
 
+    /// The identity that it names; none when a name is not an id.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        let device = self.device.parse().ok()?;
+        match &self.module {
+            None => Some(Identity::device(device)),
+            Some(module) => Some(Identity::module(device, module.parse().ok()?)),
+        }
+    }
+
     /// True when the host is one of `names`, without regard to case.
     #[must_use]
     pub fn is_for_host(&self, names: &[&str]) -> bool {

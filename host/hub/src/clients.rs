@@ -101,6 +101,11 @@ impl Clients {
         }
     }
 
+    /// Whether the client of an identity is there.
+    pub(crate) fn has(&self, identity: &Identity) -> bool {
+        lock(&self.entries).contains_key(identity)
+    }
+
     /// How many are connected.
     pub(crate) fn count(&self) -> usize {
         lock(&self.entries).len()

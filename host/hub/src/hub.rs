@@ -21,6 +21,7 @@ use crate::service_policies::ServicePolicies;
 use crate::session::Session;
 use crate::tasks::{TaskGroup, TaskKind};
 use crate::tokens::Tokens;
+use crate::twins::Twins;
 use crate::uplink::{Uplink, UplinkView};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -152,6 +153,7 @@ pub(crate) struct Inner {
     modules: Modules,
     artifacts: Artifacts,
     tokens: Tokens,
+    twins: Twins,
     operations: Operations,
     idempotency: Idempotency,
     certificates: Certificates,
@@ -204,6 +206,7 @@ impl Hub {
             modules: Modules::default(),
             artifacts: Artifacts::default(),
             tokens: Tokens::default(),
+            twins: Twins::default(),
             operations: Operations::default(),
             idempotency: Idempotency::default(),
             certificates: Certificates::default(),
@@ -307,6 +310,12 @@ impl Hub {
         self.0.clients.seat(module)
     }
 
+    /// Whether the client of an identity is connected.
+    #[must_use]
+    pub fn is_connected(&self, identity: &Identity) -> bool {
+        self.0.clients.has(identity)
+    }
+
     /// Everyone who is connected.
     #[must_use]
     pub fn clients(&self) -> Vec<ClientView> {
@@ -405,6 +414,12 @@ impl Hub {
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.0.tokens
+    }
+
+    /// The twins of devices and modules.
+    #[must_use]
+    pub fn twins(&self) -> &Twins {
+        &self.0.twins
     }
 
     /// Work that outlives its request.
@@ -511,6 +526,33 @@ impl Hub {
             client_id: None,
         });
         append
+    }
+
+    /// Routes the message that tells of a report; none when no route wants it, which is usual and leaves
+    /// no trace.
+    pub(crate) fn route_twin_change(&self, message: StampedMessage) -> Option<Append> {
+        let routing = self.routing();
+        let (id, enqueued) = (message.id(), message.enqueued());
+        let sender = message.sender().clone();
+        let (append, trace) = routing.append(message);
+        let (table, fates) = (routing.revision, Vec::new());
+        append.inspect(|_| {
+            let client_id = None;
+            let print = Footprint { id, enqueued, sender, table, trace, fates, client_id };
+            self.0.explanations.note(print);
+        })
+    }
+
+    /// A report was accepted.
+    pub(crate) fn count_report(&self, from: &Identity) {
+        let label = SenderLabel { id: from.to_string() };
+        self.0.metrics.reports.get_or_create(&label).inc();
+    }
+
+    /// A client was given its twin.
+    pub(crate) fn count_twin(&self, of: &Identity) {
+        let label = SenderLabel { id: of.to_string() };
+        self.0.metrics.twins_given.get_or_create(&label).inc();
     }
 
     /// Messages that came from a client are on disk, or no route wanted them.

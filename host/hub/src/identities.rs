@@ -297,7 +297,7 @@ impl Identities {
         Ok(registered)
     }
 
-    /// Deletes an identity and dismisses its client.
+    /// Deletes an identity and its twin and dismisses its client.
     ///
     /// # Errors
     /// [`IdentityError`]; nothing has changed then.
@@ -362,9 +362,17 @@ impl Identities {
             body: None,
             expect,
         });
-        self.commit(hub, &gone[0], writes.collect()).await?;
+        let mut writes: Vec<Write> = writes.collect();
+        let commit = async |twins| {
+            writes.extend(twins);
+            self.commit(hub, &gone[0], writes).await?;
+            for identity in &gone {
+                lock(&self.records).remove(identity);
+            }
+            Ok::<_, IdentityError>(())
+        };
+        hub.twins().delete_with(hub, &gone, commit).await?;
         for identity in &gone {
-            lock(&self.records).remove(identity);
             hub.dismiss(identity, Leave::Revoked);
         }
         self.changes.send_modify(|changes| *changes += 1);
@@ -375,6 +383,7 @@ impl Identities {
         Ok(())
     }
 
+    /// Writes the record, and what goes with it.
     async fn commit(
         &self,
         hub: &Hub,

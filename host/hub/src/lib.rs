@@ -30,16 +30,19 @@ mod metrics;
 mod module;
 mod module_logs;
 mod operations;
+pub mod parcels;
 mod replay;
 mod router;
 mod routes;
 mod scope;
 mod service_policies;
 mod session;
+mod stored_configurations;
 mod subscriptions;
 mod sync;
 pub mod tasks;
 mod tokens;
+mod twins;
 mod uplink;
 mod visitor;
 
@@ -71,8 +74,10 @@ pub use service_policies::{
     Rights, SERVICE_POLICIES, ServicePolicy, ServicePolicyError, ServiceRefusal,
 };
 pub use session::Session;
+pub use stored_configurations::{StoredConfiguration, StoredConfigurationError};
 pub use subscriptions::{Subscription, SubscriptionError};
 pub use tokens::{Caller, NewToken, TokenError, TokenRecord, TokenRefusal, TokenView, Tokens};
+pub use twins::{DesiredPatches, HistoryRow, PlannedReport, TwinError, Twins, Versions};
 pub use uplink::UplinkView;
 pub use visitor::Visitor;
 // What the API shows of the store; it never sees the store's crate itself.

@@ -10,12 +10,14 @@ use crate::intake::Intake;
 use crate::methods::MethodRequests;
 use crate::subscriptions::{self, Subscription, SubscriptionError};
 use crate::sync::lock;
+use crate::twins::{DesiredPatches, TwinError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use weir_core::clock::{Clock, Timestamp};
 use weir_core::id::Identity;
 use weir_core::method::{MethodAnswer, MethodId};
 use weir_core::port::Consumer;
+use weir_core::twin::{Patch, Section, Twin};
 
 /// A client's session with the hub. A head that serves an identity over several links shares it.
 pub struct Session {
@@ -106,6 +108,31 @@ impl Session {
     #[must_use]
     pub fn take_commands(&self) -> Commands {
         self.hub.commands().take(&self.hub, self.identity(), self.place.number())
+    }
+
+    /// The client's twin. The hub remembers which desired version the client has now.
+    ///
+    /// # Errors
+    /// [`TwinError`].
+    pub async fn twin(&self) -> Result<Twin, TwinError> {
+        self.hub.twins().give(&self.hub, self.identity()).await
+    }
+
+    /// Merges a patch into the client's reported properties; resolves with the new `$version` after the
+    /// commit. Goes on when it is dropped.
+    ///
+    /// # Errors
+    /// [`TwinError`]; [`TwinError::Refused`] names what is wrong with the patch.
+    pub async fn report(&self, patch: &[u8]) -> Result<u64, TwinError> {
+        let patch = Patch::parse(Section::Reported, patch)?;
+        self.hub.twins().report(&self.hub, self.identity(), patch).await
+    }
+
+    /// Desired patches from now on: first one with what has changed since the client last knew, if
+    /// anything. To be called before the client is told that it is subscribed.
+    #[must_use]
+    pub fn watch_desired(&self) -> DesiredPatches {
+        self.hub.twins().watch(&self.hub, self.identity())
     }
 
     /// What the client has subscribed to, from disk.

@@ -42,6 +42,8 @@ pub struct Settings {
     pub mqtt: Option<SocketAddr>,
     /// MQTT without TLS.
     pub mqtt_plain: Option<SocketAddr>,
+    /// AMQP over TLS.
+    pub amqp: Option<SocketAddr>,
     /// HTTPS and WebSockets for devices, modules and service scripts.
     pub https: Option<SocketAddr>,
     /// The REST API.
@@ -201,6 +203,7 @@ fn prepare_folder(path: &Path) -> Result<()> {
 struct Listeners {
     mqtt: Option<TcpListener>,
     mqtt_plain: Option<TcpListener>,
+    amqp: Option<TcpListener>,
     https: Option<TcpListener>,
     workload: Option<TcpListener>,
     api: TcpListener,
@@ -219,6 +222,7 @@ async fn bind(settings: &Settings) -> Result<Listeners> {
     Ok(Listeners {
         mqtt: maybe("mqtt", settings.mqtt).await?,
         mqtt_plain: maybe("mqtt_plain", settings.mqtt_plain).await?,
+        amqp: maybe("amqp", settings.amqp).await?,
         https: maybe("https", settings.https).await?,
         workload: maybe("the workload api", settings.workload.http).await?,
         api: one("api", settings.api).await?,
@@ -233,7 +237,8 @@ async fn listen(
     pki: &Arc<Pki>,
 ) -> Result<Listening> {
     let head = weir_mqtt::Server::new(hub.clone());
-    let mut listening = Listening::at(listeners.api.local_addr()?);
+    let amqp = weir_amqp::Server::new(hub.clone());
+    let mut listening = Listening::new(listeners.api.local_addr()?);
     if let Some(listener) = listeners.mqtt {
         listening.mqtt = Some(listener.local_addr()?);
         let (_, config) = watch::channel(tls.config(&[])?);
@@ -243,9 +248,14 @@ async fn listen(
         listening.mqtt_plain = Some(listener.local_addr()?);
         head.listen(listener, weir_mqtt::Security::Plain);
     }
+    if let Some(listener) = listeners.amqp {
+        listening.amqp = Some(listener.local_addr()?);
+        let (_, config) = watch::channel(tls.config(&[])?);
+        amqp.listen(listener, weir_amqp::Security::Tls(config));
+    }
     if let Some(listener) = listeners.https {
         listening.https = Some(listener.local_addr()?);
-        let upgrades = upgrades(hub, &head);
+        let upgrades = upgrades(hub, &head, &amqp);
         weir_api::https::listen(listener, hub.clone(), tls.config(&["http/1.1"])?, upgrades);
     }
     listening.workload = serve_modules(hub, settings, listeners.workload, pki)?;
@@ -294,13 +304,16 @@ fn serve_modules(
 }
 
 /// Hands WebSockets to the head of what is spoken on them.
-fn upgrades(hub: &Hub, mqtt: &weir_mqtt::Server) -> Upgrades {
+fn upgrades(hub: &Hub, mqtt: &weir_mqtt::Server, amqp: &weir_amqp::Server) -> Upgrades {
     let (head, stop) = (mqtt.clone(), hub.tasks().stop());
     let mqtt: Upgrade = Arc::new(move |socket, peer| {
         let (head, stop) = (head.clone(), stop.clone());
         Box::pin(async move { head.serve(socket, peer, stop).await })
     });
-    // No head speaks AMQP yet: the client is told so by the end of its connection.
-    let amqp: Upgrade = Arc::new(|_, _| Box::pin(std::future::ready(())));
+    let (head, stop) = (amqp.clone(), hub.tasks().stop());
+    let amqp: Upgrade = Arc::new(move |socket, peer| {
+        let (head, stop) = (head.clone(), stop.clone());
+        Box::pin(async move { head.serve(socket, peer, stop).await })
+    });
     Upgrades { mqtt, amqp }
 }

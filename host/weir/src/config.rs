@@ -82,7 +82,7 @@ pub struct Listen {
     /// MQTT over TLS.
     #[serde(with = "address")]
     pub mqtt: Option<SocketAddr>,
-    /// AMQP over TLS. Accepted, not built yet.
+    /// AMQP 1.0 over TLS.
     #[serde(with = "address")]
     pub amqp: Option<SocketAddr>,
     /// HTTPS and WebSockets for devices, modules and service scripts.

@@ -17,6 +17,9 @@ pub struct Listening {
     /// MQTT without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mqtt_plain: Option<SocketAddr>,
+    /// AMQP over TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amqp: Option<SocketAddr>,
     /// HTTPS and WebSockets for devices, modules and service scripts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub https: Option<SocketAddr>,
@@ -26,10 +29,10 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// The REST API alone.
+    /// Of a hub that has only its API.
     #[must_use]
-    pub fn at(api: SocketAddr) -> Self {
-        Self { api, mqtt: None, mqtt_plain: None, https: None, workload: None }
+    pub fn new(api: SocketAddr) -> Self {
+        Self { api, mqtt: None, mqtt_plain: None, amqp: None, https: None, workload: None }
     }
 
     /// Names and addresses, for people.
@@ -39,6 +42,7 @@ impl Listening {
             ("api", Some(self.api)),
             ("mqtt", self.mqtt),
             ("mqtt_plain", self.mqtt_plain),
+            ("amqp", self.amqp),
             ("https", self.https),
             ("workload", self.workload),
         ];

@@ -11,3 +11,8 @@ pub(super) async fn jobs() -> Refusal {
 pub(super) async fn digital_twins() -> Refusal {
     Refusal::absent("digital twins are not offered; use /twins and direct methods")
 }
+
+/// Feedback of cloud-to-device messages over REST; both SDKs that use it do so over AMQP.
+pub(super) async fn feedback() -> Refusal {
+    Refusal::absent("feedback is received over AMQP, from /messages/serviceBound/feedback")
+}

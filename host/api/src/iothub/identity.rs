@@ -248,7 +248,7 @@ pub(super) fn view(hub: &Hub, presence: &Presence, registered: &Registered) -> V
         "connectionState": state,
         "connectionStateUpdatedTime": state_updated,
         "lastActivityTime": activity,
-        "cloudToDeviceMessageCount": 0,
+        "cloudToDeviceMessageCount": hub.commands().count(&record.identity),
         "authentication": authentication(&record.authentication),
     });
     let more = match &record.identity.module {

@@ -8,11 +8,14 @@
 
 mod absent;
 mod auth;
+mod commands;
+mod configurations;
 mod devices;
 mod etag;
 mod finish;
 mod identity;
 mod json;
+mod methods;
 mod modules;
 mod refusal;
 mod statistics;
@@ -47,7 +50,8 @@ macro_rules! operations {
 }
 
 /// Every operation and the rights that it needs. Where Microsoft documents them, they are these: the
-/// registry and queries RegistryRead or RegistryWrite, twins, methods and messages ServiceConnect.
+/// registry and queries RegistryRead or RegistryWrite, twins, methods and messages ServiceConnect. They
+/// do not say what configurations need: here it is the registry's rights, too.
 #[rustfmt::skip]
 const OPERATIONS: &[Operation] = operations! {
     get    "/devices" READ => devices::list;
@@ -59,6 +63,17 @@ const OPERATIONS: &[Operation] = operations! {
     get    "/devices/{id}/modules/{module}" READ => modules::get;
     put    "/devices/{id}/modules/{module}" WRITE => modules::put;
     delete "/devices/{id}/modules/{module}" WRITE => modules::delete;
+    delete "/devices/{id}/commands" SERVICE => commands::purge;
+    post   "/twins/{id}/methods" SERVICE => methods::device;
+    post   "/twins/{id}/modules/{module}/methods" SERVICE => methods::module;
+    get    "/configurations" READ => configurations::list;
+    get    "/configurations/{id}" READ => configurations::get;
+    put    "/configurations/{id}" WRITE => configurations::put;
+    delete "/configurations/{id}" WRITE => configurations::delete;
+    post   "/configurations/testQueries" READ => configurations::test_queries;
+    get    "/messages/serviceBound/feedback" SERVICE => absent::feedback;
+    delete "/messages/serviceBound/feedback/{lock}" SERVICE => absent::feedback;
+    post   "/messages/serviceBound/feedback/{lock}/abandon" SERVICE => absent::feedback;
     get    "/statistics/devices" READ => statistics::devices;
     get    "/statistics/service" SERVICE => statistics::service;
     get    "/jobs" SERVICE => absent::jobs;
@@ -90,10 +105,16 @@ pub fn router(hub: Hub) -> Router {
     let mut router = Router::new();
     for operation in OPERATIONS {
         let guard = auth::Guard { hub: hub.clone(), needs: Some(operation.needs) };
+        // A method call that nobody waits for any more is given up; every other change is brought to
+        // its end.
+        let detached = !operation.path.ends_with("/methods");
         let handler = || {
-            (operation.handler)()
-                .route_layer(from_fn_with_state(hub.clone(), finish::detach))
-                .route_layer(from_fn_with_state(guard.clone(), auth::guard))
+            let handler = (operation.handler)();
+            let handler = match detached {
+                true => handler.route_layer(from_fn_with_state(hub.clone(), finish::detach)),
+                false => handler,
+            };
+            handler.route_layer(from_fn_with_state(guard.clone(), auth::guard))
         };
         router = router.route(operation.path, handler());
         if LISTS.contains(&operation.path) {

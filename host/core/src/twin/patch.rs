@@ -98,6 +98,12 @@ impl Patch {
         Self(merge::diff(from, to))
     }
 
+    /// A section's value, which obeys the limits already, as a patch that says all of it.
+    #[must_use]
+    pub fn whole(value: Map<String, Value>) -> Self {
+        Self(value)
+    }
+
     /// The object.
     #[must_use]
     pub fn as_map(&self) -> &Map<String, Value> {

@@ -12,3 +12,4 @@ mod methods;
 mod retrying;
 mod state;
 mod swapping;
+mod twins;

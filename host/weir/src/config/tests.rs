@@ -150,10 +150,10 @@ fn the_api_beyond_loopback_needs_tls() {
 
 #[test]
 fn what_is_not_built_yet_is_accepted_and_said() {
-    let text = "allow_elevated_docker_permissions = true\n[listen]\namqp = '0.0.0.0:5671'\n[docker]\nuri = 'unix:///var/run/docker.sock'\n[docker.policy]\ncap_add = []";
+    let text = "allow_elevated_docker_permissions = true\n[docker]\nuri = 'unix:///var/run/docker.sock'\n[docker.policy]\ncap_add = []";
     let loaded = load(text, &Environment::default()).unwrap();
-    assert_eq!(loaded.notices.len(), 4);
-    assert!(loaded.notices[0].starts_with("listen.amqp "));
+    assert_eq!(loaded.notices.len(), 3);
+    assert!(loaded.notices[0].starts_with("[docker] "));
 }
 
 #[test]

@@ -491,6 +491,12 @@ where
         self
     }
 
+    /// Frames that may wait for a link
+    pub fn buffer_size(mut self, buffer_size: usize) -> Self {
+        self.inner.shared.buffer_size = buffer_size;
+        self
+    }
+
     /// Set the credit mode of receivers at the moment they are accepted
     pub fn credit_mode(mut self, credit_mode: crate::link::CreditMode) -> Self {
         self.inner.local_receiver_acceptor.credit_mode = credit_mode;

@@ -102,10 +102,11 @@ impl HeartBeat {
         Self { interval: None }
     }
 
-    /// A [`HeartBeat`] that will yield `Poll::Ready(_)` per the given interval with `StreamExt::next()`
-    pub fn new(period: Duration) -> Self {
+    /// A [`HeartBeat`] that will yield `Poll::Ready(_)` twice in the peer's idle time-out with
+    /// `StreamExt::next()`: a frame that leaves when the time-out ends comes too late.
+    pub fn new(idle_time_out: Duration) -> Self {
         Self {
-            interval: Some(IntervalStream::new(period)),
+            interval: Some(IntervalStream::new(idle_time_out / 2)),
         }
     }
 }

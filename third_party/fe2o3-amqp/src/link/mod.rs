@@ -16,6 +16,7 @@ pub use error::*;
 
 use parking_lot::RwLock;
 pub use receiver::{CreditMode, Receiver, ReceiverDisposer};
+pub use raw::Settler;
 pub use sender::Sender;
 use serde_amqp::serialized_size;
 use tokio::sync::{mpsc, oneshot};

@@ -6,12 +6,16 @@
 //! unsettled map: whoever uses [`Receiver::recv_transfer`] on a link must not
 //! use `recv`, `accept`, … on it.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 use fe2o3_amqp_types::{
     definitions::{DeliveryNumber, DeliveryTag, MessageFormat, Role},
     messaging::{DeliveryState, Outcome},
     performatives::{Disposition, Transfer},
 };
+
+use tokio::sync::mpsc;
 
 use super::{
     delivery::DeliveryFut, sender::Sender, state::LinkState, LinkFrame, LinkStateError,
@@ -63,6 +67,23 @@ impl Receiver {
         self.inner.link.flow_state.consume(1).is_ok()
     }
 
+    /// Settles deliveries of this link, also while it receives.
+    pub fn settler(&self) -> Settler {
+        Settler {
+            outgoing: self.inner.outgoing.clone(),
+            session_stop_reason: self.inner.link.session_stop_reason.clone(),
+        }
+    }
+}
+
+/// Settles deliveries of a [`Receiver`] by their ids.
+#[derive(Debug, Clone)]
+pub struct Settler {
+    outgoing: mpsc::Sender<LinkFrame>,
+    session_stop_reason: Arc<OnceLock<super::SessionStopReason>>,
+}
+
+impl Settler {
     /// Settles the deliveries `first..=last` with one disposition.
     pub async fn settle(
         &self,
@@ -78,15 +99,19 @@ impl Receiver {
             state: Some(state),
             batchable: false,
         };
-        self.inner
-            .outgoing
+        self.outgoing
             .send(LinkFrame::Disposition(disposition))
             .await
-            .map_err(|_| closed(self.inner.link.session_stop_reason.get()))
+            .map_err(|_| closed(self.session_stop_reason.get()))
     }
 }
 
 impl Sender {
+    /// The credit that the peer has given and that is not used.
+    pub fn credit(&self) -> u32 {
+        self.inner.link.flow_state.state().link_credit()
+    }
+
     /// Waits until the peer has given credit, or has detached the link.
     ///
     /// # Cancel safety

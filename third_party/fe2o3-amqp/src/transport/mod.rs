@@ -35,6 +35,10 @@ pub(crate) mod error;
 pub use error::Error;
 pub mod protocol_header;
 
+/// The largest frame taken before the sizes are negotiated. The standard demands no more than
+/// 512 bytes of a sender, but opens with many properties and SASL tokens are larger.
+const OPENING_MAX_FRAME_SIZE: usize = 64 * 1024;
+
 pin_project! {
     /// Frame transport
     #[derive(Debug)]
@@ -209,7 +213,7 @@ where
 
         let encoder = length_delimited_encoder(MIN_MAX_FRAME_SIZE);
         let framed_write = framed_write.map_encoder(|_| encoder);
-        let decoder = length_delimited_decoder(MIN_MAX_FRAME_SIZE);
+        let decoder = length_delimited_decoder(OPENING_MAX_FRAME_SIZE);
         let framed_read = framed_read.map_decoder(|_| decoder);
         let transport = Self::bind_to_framed_codec(framed_write, framed_read, None);
 
@@ -235,7 +239,7 @@ where
 
         let encoder = length_delimited_encoder(MIN_MAX_FRAME_SIZE);
         let framed_write = framed_write.map_encoder(|_| encoder);
-        let decoder = length_delimited_decoder(MIN_MAX_FRAME_SIZE);
+        let decoder = length_delimited_decoder(OPENING_MAX_FRAME_SIZE);
         let framed_read = framed_read.map_decoder(|_| decoder);
         let transport = Transport::bind_to_framed_codec(framed_write, framed_read, idle_timeout);
 

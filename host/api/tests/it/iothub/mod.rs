@@ -1,5 +1,7 @@
 //! The service paths of IoT Hub, as its SDKs call them.
 
+mod configurations;
+mod methods;
 mod policies;
 mod registry;
 mod statistics;
