@@ -5,6 +5,7 @@ use crate::authenticate::{Authenticator, Credentials, Proven, Records, Refusal, 
 use crate::certificates::Certificates;
 use crate::clients::{Arrival, ClientView, Clients, Leave, Seat};
 use crate::commands::CommandQueues;
+use crate::configuration::StoreAndForward;
 use crate::endpoints::Endpoints;
 use crate::events::{EventId, Events, Follower, Topic};
 use crate::explain::{Explanations, Fate, Footprint};
@@ -105,6 +106,9 @@ pub enum StartError {
     /// The routes.
     #[error("the stored routes could not be put in force")]
     Routes(#[from] RouteError),
+    /// The hub's own configuration.
+    #[error("the stored configuration could not be read")]
+    Configuration(#[from] crate::TwinError),
     /// Modules or queues.
     #[error("the store could not be read")]
     Store(#[from] weir_store::Error),
@@ -133,6 +137,7 @@ pub(crate) struct Inner {
     tasks: TaskGroup,
     numbers: MessageNumbers,
     routing: ArcSwap<Routing>,
+    store_and_forward: ArcSwap<StoreAndForward>,
     /// Bytes of messages that wait for their commit.
     intake: Arc<Semaphore>,
     /// Bytes of messages that wait for room in a queue.
@@ -189,6 +194,7 @@ impl Hub {
             tasks,
             numbers: MessageNumbers::of_start(start),
             routing: ArcSwap::from_pointee(Routing::empty()),
+            store_and_forward: ArcSwap::from_pointee(StoreAndForward::default()),
             intake: Arc::new(Semaphore::new(limits::INTAKE_BYTES)),
             refused: Arc::new(Semaphore::new(limits::REFUSED_BYTES)),
             ready: AtomicBool::new(false),
@@ -221,6 +227,8 @@ impl Hub {
         hub.0.idempotency.load(&hub).await?;
         hub.0.commands.load(&hub).await?;
         hub.0.presences.load(&hub).await?;
+        // Before queues are opened with their limits.
+        crate::configuration::load(&hub).await?;
         // Modules first: their inputs are then known as theirs when the routes open the queues.
         let modules = hub.0.modules.load(&hub).await?;
         let routes = hub.0.routes.load(&hub).await?;
@@ -535,6 +543,15 @@ impl Hub {
 
     pub(crate) fn routing(&self) -> arc_swap::Guard<Arc<Routing>> {
         self.0.routing.load()
+    }
+
+    /// What the manifest says of queues.
+    pub(crate) fn store_and_forward(&self) -> StoreAndForward {
+        **self.0.store_and_forward.load()
+    }
+
+    pub(crate) fn set_store_and_forward(&self, settings: StoreAndForward) {
+        self.0.store_and_forward.store(Arc::new(settings));
     }
 
     pub(crate) fn set_routing(&self, routing: Routing) {

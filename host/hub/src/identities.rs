@@ -215,6 +215,13 @@ impl Identities {
             .collect()
     }
 
+    /// All that are as wanted, in order of names.
+    #[must_use]
+    pub fn select(&self, wanted: impl Fn(&IdentityRecord) -> bool) -> Vec<Registered> {
+        let records = lock(&self.records);
+        records.values().filter(|found| wanted(&found.record)).cloned().collect()
+    }
+
     /// Modules of a device after `after`, in order of names.
     #[must_use]
     pub fn modules(

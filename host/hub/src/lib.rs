@@ -15,6 +15,7 @@ pub mod authorize;
 mod certificates;
 mod clients;
 mod commands;
+mod configuration;
 mod dispatch;
 pub mod door;
 mod endpoints;
@@ -55,6 +56,7 @@ pub use commands::{
     CommandError, CommandQueues, Commands, FEEDBACK as FEEDBACK_QUEUE, Sent as SentCommand,
     Settler as CommandSettler,
 };
+pub use configuration::{ConfigurationError, Fault as ManifestFault, Manifest};
 pub use endpoints::UPSTREAM as UPSTREAM_QUEUE;
 pub use events::{Event, EventId, EventIdError, Followed, Follower, Topic, TopicError};
 pub use explain::{Explanation, Fate, FateView, MessageName, PlaceView};
@@ -74,9 +76,7 @@ pub use presence::Presence;
 pub use replay::{ReplayError, Replayed};
 pub use routes::{RouteError, RouteSpec, RouteView, Routes, compile as compile_routes};
 pub use scope::{Area, Level, Scope, ScopeError};
-pub use service_policies::{
-    Rights, SERVICE_POLICIES, ServicePolicy, ServicePolicyError, ServiceRefusal,
-};
+pub use service_policies::{SERVICE_POLICIES, ServicePolicy, ServicePolicyError, ServiceRefusal};
 pub use session::Session;
 pub use stored_configurations::{StoredConfiguration, StoredConfigurationError};
 pub use subscriptions::{Subscription, SubscriptionError};
