@@ -311,3 +311,13 @@ pub const HTTP_BATCH_BYTES: usize = MIB;
 pub const HTTP_BATCH_MESSAGES: usize = 500;
 /// Body of a direct method call: the payload, white space and the other fields.
 pub const METHOD_BODY_BYTES: usize = METHOD_PAYLOAD_BYTES + 16 * KIB;
+
+/// Requests at once on the workload socket of one module (IoT Edge); a further connection is closed.
+pub const WORKLOAD_REQUESTS: usize = 10;
+/// Connections at once to the workload API over TCP, of all modules together.
+pub const WORKLOAD_CONNECTIONS: usize = 64;
+/// Body of a request to the workload API: a text to encrypt, in base64.
+pub const WORKLOAD_BODY_BYTES: usize = 256 * KIB;
+/// Days before the end of a certificate at which the log says so; from the first on, health does, too. The
+/// hub renews its own server certificate earlier.
+pub const CERTIFICATE_WARNING_DAYS: [u64; 3] = [30, 7, 1];

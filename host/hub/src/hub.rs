@@ -2,6 +2,7 @@
 
 use crate::artifacts::Artifacts;
 use crate::authenticate::{Authenticator, Credentials, Proven, Records, Refusal, TrustError};
+use crate::certificates::Certificates;
 use crate::clients::{Arrival, ClientView, Clients, Leave, Seat};
 use crate::commands::CommandQueues;
 use crate::configuration::StoreAndForward;
@@ -162,6 +163,7 @@ pub(crate) struct Inner {
     twins: Twins,
     operations: Operations,
     idempotency: Idempotency,
+    certificates: Certificates,
 }
 
 /// A running hub; cheap to clone.
@@ -216,6 +218,7 @@ impl Hub {
             twins: Twins::default(),
             operations: Operations::default(),
             idempotency: Idempotency::default(),
+            certificates: Certificates::default(),
         }));
         hub.0.identities.load(&hub).await?;
         hub.0.service_policies.load(&hub).await?;
@@ -466,6 +469,12 @@ impl Hub {
     #[must_use]
     pub fn idempotency(&self) -> &Idempotency {
         &self.0.idempotency
+    }
+
+    /// When the hub's certificates end.
+    #[must_use]
+    pub fn certificates(&self) -> &Certificates {
+        &self.0.certificates
     }
 
     /// The upstream.

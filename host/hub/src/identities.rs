@@ -10,6 +10,7 @@ use crate::sync::lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
 use weir_core::error_code::ErrorCode;
 use weir_core::id::{DeviceId, Identity, ModuleId};
 use weir_core::identity::{
@@ -141,6 +142,8 @@ impl IdentityError {
 pub struct Identities {
     records: Mutex<BTreeMap<Identity, Registered>>,
     changing: tokio::sync::Mutex<()>,
+    /// Counts changes.
+    changes: watch::Sender<u64>,
 }
 
 impl Identities {
@@ -175,6 +178,12 @@ impl Identities {
             }
         }
         Ok(())
+    }
+
+    /// Changes whenever an identity was made, changed or deleted.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// One identity.
@@ -355,6 +364,7 @@ impl Identities {
         let record = Arc::new(IdentityRecord { etag: revision.to_string(), ..record });
         let registered = Registered { record, revision };
         lock(&self.records).insert(identity, registered.clone());
+        self.changes.send_modify(|changes| *changes += 1);
         Ok(registered)
     }
 
@@ -437,6 +447,7 @@ impl Identities {
             hub.dismiss(identity, Leave::Revoked);
             hub.presences().forget(identity);
         }
+        self.changes.send_modify(|changes| *changes += 1);
         for identity in &gone {
             crate::subscriptions::forget(hub.store(), identity).await?;
             hub.commands().forget(hub, identity).await?;

@@ -12,6 +12,7 @@
 mod artifacts;
 pub mod authenticate;
 pub mod authorize;
+mod certificates;
 mod clients;
 mod commands;
 mod configuration;
@@ -49,6 +50,7 @@ mod uplink;
 mod visitor;
 
 pub use artifacts::{Artifact, ArtifactError, Artifacts, digest_of};
+pub use certificates::{CertificateEnd, Certificates};
 pub use clients::{ClientView, Leave};
 pub use commands::{
     CommandError, CommandQueues, Commands, FEEDBACK as FEEDBACK_QUEUE, Sent as SentCommand,

@@ -16,3 +16,4 @@ mod runtime;
 mod server;
 mod support;
 mod tokens;
+mod workload;
