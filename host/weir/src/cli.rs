@@ -24,6 +24,7 @@ mod sample;
 mod start;
 mod status;
 mod token;
+mod twin;
 mod upstream;
 mod verdict;
 
@@ -92,6 +93,8 @@ pub enum Verb {
     Device(device::DeviceArgs),
     /// Print one connection string
     ConnectionString(connection_string::ConnectionStringArgs),
+    /// Twins: desired and reported properties, tags, history
+    Twin(twin::TwinArgs),
     /// Who is connected
     Client(clients::ClientArgs),
     /// Queues and the messages in them
@@ -213,6 +216,7 @@ async fn run(
         Verb::Artifact(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Device(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::ConnectionString(args) => args.run(&args.hub.connect(environment)?, console).await,
+        Verb::Twin(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Client(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Queue(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Dlq(args) => args.verb.run(&args.hub.connect(environment)?, console).await,

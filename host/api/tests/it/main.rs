@@ -15,3 +15,4 @@ mod runtime;
 mod server;
 mod support;
 mod tokens;
+mod twins;

@@ -22,10 +22,11 @@ pub use report::PlannedReport;
 pub use watch::DesiredPatches;
 
 use crate::Hub;
+use crate::events::Topic;
 use crate::tasks::TaskKind;
 use cell::{Cell, Cells, Held};
 use record::{Kept, Known, Loaded, Row};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::future::Future;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -193,11 +194,17 @@ async fn operate(
     documents.push(write);
     commit(hub, Change { documents, ..Change::default() }).await?;
     let twin = next.twin();
+    hub.tell(Topic::Twin, "changed", held.of(), versions_of(&twin));
     *held.loaded() = next;
     if let Some(patch) = told {
         held.desired_changed(patch);
     }
     Ok(twin)
+}
+
+/// What an event tells of a twin.
+fn versions_of(twin: &Twin) -> Value {
+    json!({ "etag": twin.etag().to_string(), "desired": twin.desired.version, "tags": twin.tags.version })
 }
 
 /// Before the history forgets the way back to what the client knows, that is written down.
@@ -239,11 +246,18 @@ impl Step {
         mode: Mode,
         now: Timestamp,
     ) -> Result<Option<Self>, TwinError> {
-        let (next, patch) = match mode {
+        let changed = match mode {
             Mode::Merge if patch.is_empty() => return Ok(None),
-            Mode::Merge => (kept.now.merged(section, patch, now)?, patch.clone()),
-            Mode::Replace => kept.now.replaced(section, patch, now)?,
+            Mode::Merge => kept.now.merged(section, patch, now).map(|next| (next, patch.clone())),
+            Mode::Replace => kept.now.replaced(section, patch, now),
         };
+        // An operator's body holds several sections.
+        let pointer = match section {
+            Section::Desired => "/properties/desired",
+            Section::Reported => "/properties/reported",
+            Section::Tags => "/tags",
+        };
+        let (next, patch) = changed.map_err(|problem| problem.below(pointer))?;
         Ok(Some(Self { section, next, patch }))
     }
 
