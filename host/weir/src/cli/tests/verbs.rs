@@ -435,3 +435,44 @@ fn completions_are_made_for_every_shell() {
         assert!(told.out.contains("connection-string"), "{shell}");
     }
 }
+
+#[test]
+fn a_twin_is_read_set_and_taken_back() {
+    let twin = r#"{"deviceId": "p", "etag": "AAA=", "properties": {"desired": {"$version": 3}}}"#;
+    let (requests, told) = asked(&["twin", "get", "p"], vec![json(200, twin)]);
+    assert_eq!(requests, ["GET /api/v1/twins/p"]);
+    assert!(told.out.contains("\"etag\": \"AAA=\""), "{}", told.out);
+    let set = ["twin", "set", "p", "--desired", r#"{"a": null}"#, "--tags", "{}"];
+    let (requests, told) = asked(&set, vec![json(200, twin)]);
+    let body = r#"{"properties":{"desired":{"a":null}},"tags":{}}"#;
+    assert_eq!(requests, [format!("PATCH /api/v1/twins/p {body}")]);
+    assert!(told.notes.contains("the twin of p was changed") && told.notes.contains("version 3"));
+    let replace =
+        ["twin", "set", "p", "--module", "m", "--replace", "--desired", "{}", "--if-match", "AAA="];
+    let (requests, _) = asked(&replace, vec![json(200, twin)]);
+    let body = r#"{"properties":{"desired":{}}}"#;
+    assert_eq!(requests, [format!("PUT /api/v1/twins/p/modules/m {body}")]);
+    let (requests, _) = asked(&["twin", "revert", "p", "--version", "2"], vec![json(200, twin)]);
+    let body = r#"{"section":"desired","version":2}"#;
+    assert_eq!(requests, [format!("POST /api/v1/twins/p/revert {body}")]);
+    let wrong = ran(
+        &["twin", "set", "p", "--desired", "[]", "--data-dir", "/nowhere"],
+        &Environment::default(),
+    );
+    assert_ne!(wrong.exit, Exit::Fine);
+}
+
+#[test]
+fn the_history_of_a_twin_is_a_table_and_a_difference_is_a_patch() {
+    let page = r#"{"items": [{"version": 2, "at": "2026-05-04T09:00:00Z", "by": "token:1", "patch": {"a": 1}}], "next": null}"#;
+    let (requests, told) =
+        asked(&["twin", "history", "p", "--section", "reported"], vec![json(200, page)]);
+    let path = "GET /api/v1/twins/p/history?section=reported&limit=100";
+    assert_eq!(requests, [path]);
+    assert!(told.out.contains("token:1") && told.out.contains(r#"{"a":1}"#), "{}", told.out);
+    let diff = r#"{"section": "desired", "from": 2, "to": 3, "patch": {"a": null}}"#;
+    let (requests, told) =
+        asked(&["twin", "diff", "p", "--from", "2", "--to", "3"], vec![json(200, diff)]);
+    assert_eq!(requests, ["GET /api/v1/twins/p/diff?section=desired&from=2&to=3"]);
+    assert_eq!(told.out.split_whitespace().collect::<String>(), r#"{"a":null}"#);
+}
