@@ -8,6 +8,7 @@
 mod crash;
 mod full_disk;
 mod guests;
+mod hostile;
 #[path = "../../host/upstream/tests/support/loopback.rs"]
 mod loopback;
 #[expect(dead_code, reason = "the upstream's own tests use more of it")]

@@ -107,6 +107,22 @@ impl Hub {
         panic!("the hub did not stop");
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its data folder.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The address of a listener, by its name in `ready.json`.
+    pub(crate) fn listener(&self, name: &str) -> SocketAddr {
+        let ready = read_json(&self.data.join("run/ready.json")).unwrap();
+        ready["listen"][name].as_str().unwrap().parse().unwrap()
+    }
+
     /// The folder with `weir.toml` and `data`.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

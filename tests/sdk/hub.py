@@ -1,7 +1,7 @@
 """A hub under test: the real binary, on free ports, in a folder of its own.
 
-The SDKs fix their ports (8883, 443), so name resolution is redirected below them; TLS names, tokens and certificates
-are untouched. Everything is provisioned by REST, as an operator would.
+The SDKs fix their ports (8883, 443, 5671), so name resolution is redirected below them; TLS names, tokens and
+certificates are untouched. Everything is provisioned by REST, as an operator would. node/hub.js is the same for Node.
 """
 import hashlib
 import json
@@ -15,7 +15,10 @@ import time
 import urllib.error
 import urllib.request
 
-GATEWAY, IOTHUB, EDGE = "gateway.weir.test", "hub.weir.test", "weir-edge"
+with open(os.path.join(os.path.dirname(__file__), "scene.json")) as f:
+    SCENE = json.load(f)
+GATEWAY, IOTHUB, EDGE = SCENE["gateway"], SCENE["iothub"], SCENE["edge"]
+PORTS = {"mqtt": 8883, "https": 443, "amqp": 5671}
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(os.path.dirname(__file__), "..", "..", "target"))
 WEIR = os.environ.get("WEIR_BIN", os.path.join(TARGET, "release", "weir"))
 GUESTS = os.path.join(TARGET, "plugins", "wasm32-wasip2", "release")
@@ -44,15 +47,16 @@ def wait_for(condition, what, seconds=20):
 
 
 class Hub:
-    def __init__(self, extra=""):
-        self.dir = tempfile.mkdtemp(prefix="weir-sdk.")
+    def __init__(self, extra="", folder=None):
+        self.dir = folder or tempfile.mkdtemp(prefix="weir-sdk.")
         self.data = os.path.join(self.dir, "data")
         self.config = os.path.join(self.dir, "weir.toml")
+        # Free ports, but the same after every start: clients come back to them.
+        listen = ['%s = "127.0.0.1:%d"' % (name, _free_port()) for name in [*PORTS, "mqtt_plain"]]
         with open(self.config, "w") as f:
             f.write(
                 'data_dir = "%s"\nhostname = "%s"\niothub_hostname = "%s"\ndevice_id = "%s"\n%s\n'
-                '[listen]\nmqtt = "127.0.0.1:%d"\nmqtt_plain = "127.0.0.1:%d"\napi = "127.0.0.1:0"\n'
-                % (self.data, GATEWAY, IOTHUB, EDGE, extra, _free_port(), _free_port())
+                '[listen]\n%s\napi = "127.0.0.1:0"\n' % (self.data, GATEWAY, IOTHUB, EDGE, extra, "\n".join(listen))
             )
         self.log = open(os.path.join(self.dir, "weir.log"), "ab")
         self.process = None
@@ -61,7 +65,9 @@ class Hub:
     def start(self):
         self.process = subprocess.Popen([WEIR, "run", "--config", self.config], stdout=self.log, stderr=self.log)
         self.listen = wait_for(self._ready, "ready.json is written")["listen"]
-        _ports[8883] = int(self.listen["mqtt"].rsplit(":", 1)[1])
+        for name, port in PORTS.items():
+            if name in self.listen:
+                _ports[port] = int(self.listen[name].rsplit(":", 1)[1])
 
     def _ready(self):
         assert self.process.poll() is None, "the hub ended: " + self.tail()
@@ -76,10 +82,11 @@ class Hub:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
 
-    def stop(self):
+    def stop(self, keep=False):
         self.process.terminate()
         code = self.process.wait(15)
-        shutil.rmtree(self.dir, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(self.dir, ignore_errors=True)
         return code
 
     def tail(self):
@@ -123,6 +130,11 @@ class Hub:
 
     def route(self, name, route, **more):
         self.api("PUT", "/routes/" + name, dict(route=route, **more))
+
+    def service(self):
+        """Connection string of a back end."""
+        words = [WEIR, "connection-string", "--config", self.config, "--service"]
+        return subprocess.check_output(words, text=True, timeout=20).strip()
 
     def wasm(self, name, component, **spec):
         with open(os.path.join(GUESTS, component), "rb") as f:

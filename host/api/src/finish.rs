@@ -78,7 +78,7 @@ fn panicked() -> Problem {
 }
 
 /// The trace id of a W3C `traceparent`, or a new one.
-fn trace_id(headers: &HeaderMap) -> String {
+pub(crate) fn trace_id(headers: &HeaderMap) -> String {
     let given = headers.get("traceparent").and_then(|value| value.to_str().ok());
     let given = given.and_then(|text| text.split('-').nth(1)).filter(|id| {
         id.len() == 32

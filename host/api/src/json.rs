@@ -89,7 +89,7 @@ fn push(pointer: &mut String, key: &str) {
 }
 
 /// The message without serde's `at line 1 column 2`, which says little of a body on one line.
-fn without_place(error: &serde_json::Error) -> String {
+pub(crate) fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {
         Some(end) => text[..end].to_owned(),
@@ -98,7 +98,7 @@ fn without_place(error: &serde_json::Error) -> String {
 }
 
 /// The message without the names of Rust's types.
-fn without_types(text: &str) -> String {
+pub(crate) fn without_types(text: &str) -> String {
     let Some((before, wanted)) = text.rsplit_once("expected ") else { return text.to_owned() };
     let wanted = match wanted {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
@@ -113,7 +113,7 @@ fn without_types(text: &str) -> String {
 }
 
 /// Whether the bytes are one JSON value with unique keys.
-fn check(bytes: &[u8]) -> Result<(), Problem> {
+pub(crate) fn check(bytes: &[u8]) -> Result<(), Problem> {
     let mut found = Found { path: Vec::new(), fault: None };
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let read = Walk(&mut found).deserialize(&mut reader).and_then(|()| reader.end());

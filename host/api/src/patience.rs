@@ -23,6 +23,11 @@ impl<S> Patient<S> {
         Self { stream, patience, waiting: None }
     }
 
+    /// The stream, without the limit.
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
+
     fn judge<T>(
         &mut self,
         context: &mut Context<'_>,

@@ -247,6 +247,7 @@ impl From<IdentityError> for Problem {
             | IdentityError::IsEdge(_)
             | IdentityError::IsWasm(_)
             | IdentityError::NoKeys(_)
+            | IdentityError::IsSystem(_)
             | IdentityError::Random => from_error(error.code(), &error),
         }
     }

@@ -30,6 +30,16 @@ impl Timestamp {
         Self(secs.saturating_mul(1_000_000))
     }
 
+    /// Reads a time as clients write it: RFC 3339; without a zone it means UTC.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let time = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+            let civil = text.parse::<jiff::civil::DateTime>().ok()?;
+            Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+        })?;
+        Some(Self::from_micros(time.as_microsecond()))
+    }
+
     /// Microseconds since the Unix epoch.
     #[must_use]
     pub const fn as_micros(self) -> i64 {
@@ -114,6 +124,17 @@ fn system_now() -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_with_and_without_a_zone() {
+        let expected = Some(Timestamp::from_micros(1_700_000_000_500_000));
+        for text in
+            ["2023-11-14T22:13:20.5Z", "2023-11-14T23:13:20.5+01:00", "2023-11-14T22:13:20.5"]
+        {
+            assert_eq!(Timestamp::parse(text), expected, "{text}");
+        }
+        assert_eq!(Timestamp::parse("tomorrow"), None);
+    }
 
     #[test]
     fn a_manual_clock_moves_only_when_turned() {

@@ -108,6 +108,8 @@ codes! {
     LockLost = "lock-lost", "The command is no longer locked", 412, false;
     /// A command's expiry is outside of its range.
     CommandExpiry = "command-expiry", "The command cannot be kept for this time", 422, false;
+    /// Properties of a twin break a rule.
+    TwinRefused = "twin-refused", "Twin properties are refused", 422, false;
     /// A fault of the hub itself.
     Internal = "internal", "The hub failed", 500, true;
 }

@@ -36,10 +36,42 @@ pub struct IdentityRecord {
     /// The edge device above it, of nested hubs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<DeviceId>,
+    /// What back ends have written on it.
+    #[serde(default, skip_serializing_if = "Notes::is_empty")]
+    pub notes: Notes,
+    /// When it was last enabled or disabled; none for one that is as it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_updated: Option<Timestamp>,
     /// When it was made.
     pub created: Timestamp,
     /// When it was last changed.
     pub updated: Timestamp,
+}
+
+/// What back ends write on an identity (IoT Hub's members of these names). The hub keeps it and shows it;
+/// nothing that it does rests on it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Notes {
+    /// Why it is enabled or disabled; at most [`Notes::MAX_REASON`] characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_reason: Option<String>,
+    /// Who takes care of a module, `iotEdge` for one of a deployment; at most
+    /// [`Notes::MAX_REASON`] characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub managed_by: Option<String>,
+    /// `capabilities.iotEdge`: another edge device. The hub's own is one without this.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub edge: bool,
+}
+
+impl Notes {
+    /// Longest text, in characters (IoT Hub's limit for `statusReason`).
+    pub const MAX_REASON: usize = 128;
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Whether an identity may connect.
@@ -131,6 +163,8 @@ mod tests {
             status: Status::Enabled,
             authentication,
             parent: None,
+            notes: Notes::default(),
+            status_updated: None,
             created: Timestamp::from_secs(1),
             updated: Timestamp::from_secs(2),
         }

@@ -22,4 +22,5 @@ pub mod record;
 pub mod route;
 pub mod sas;
 pub mod topic;
+pub mod twin;
 pub mod user_name;

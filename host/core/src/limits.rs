@@ -44,6 +44,38 @@ pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 pub const PACKET_LIMIT: Duration = Duration::from_secs(20);
 /// Longest keep-alive granted, IoT Hub's own; with the factor 1.5 a silent client is gone after 30 min.
 pub const MAX_KEEP_ALIVE: Duration = Duration::from_secs(1_177);
+/// Largest AMQP frame taken: it bounds what a connection holds of a message that is not whole yet, and
+/// of frames that wait for a link.
+pub const AMQP_FRAME_BYTES: usize = 32 * KIB;
+/// A SASL frame, and the first frame of a connection: a token and the longest names (IoT Edge: 64 KiB).
+pub const AMQP_OPENING_FRAME_BYTES: usize = 16 * KIB;
+/// Largest channel number, and so sessions, of an AMQP connection: the C# SDK has one session for each
+/// device, and up to 995 devices on a connection.
+pub const AMQP_CHANNEL_MAX: u16 = 1_023;
+/// Sessions of an AMQP connection.
+pub const AMQP_SESSIONS: usize = AMQP_CHANNEL_MAX as usize + 1;
+/// … before someone on it has proven who he is.
+pub const AMQP_UNPROVEN_SESSIONS: usize = 4;
+/// Largest handle of a link within a session.
+pub const AMQP_HANDLE_MAX: u32 = 4_095;
+/// Links of an AMQP connection: a device has up to seven.
+pub const AMQP_LINKS: usize = 8_192;
+/// … before someone on it has proven who he is: two for tokens, and what is tried too early.
+pub const AMQP_UNPROVEN_LINKS: usize = 8;
+/// Identities that may prove themselves on one AMQP connection.
+pub const AMQP_IDENTITIES: usize = 1_024;
+/// A message on an AMQP link, before it is looked at (IoT Edge: 1 MiB; a batch may have 600 KiB).
+pub const AMQP_MESSAGE_BYTES: usize = MIB;
+/// Messages that a client may have sent on a link and the hub not answered.
+pub const AMQP_CREDIT: u32 = 256;
+/// Frames that wait between two parts of an AMQP connection: what a link's credit allows fits.
+pub const AMQP_FRAMES: usize = 256;
+/// From the first byte to the first identity that has proven itself, on an AMQP connection.
+pub const AMQP_PROOF_LIMIT: Duration = Duration::from_secs(30);
+/// An AMQP client that sends nothing for so long is gone (IoT Edge: four minutes).
+pub const AMQP_IDLE: Duration = Duration::from_secs(240);
+/// How long the other side of a link, session or connection may take to say goodbye, too.
+pub const AMQP_FAREWELL: Duration = Duration::from_secs(3);
 /// Tokens count as valid this long after their expiry (IoT Edge's clock skew).
 pub const TOKEN_SKEW: Duration = Duration::from_secs(300);
 /// How long a full queue may withhold acknowledgements before the connection is closed: below the
@@ -109,6 +141,14 @@ pub const FAREWELL: Duration = Duration::from_secs(1);
 /// Messages handed to the upstream at once.
 pub const UPSTREAM_BATCH: usize = 256;
 
+/// Changes kept in the history of a section of a twin …
+pub const TWIN_VERSIONS: usize = 100;
+/// … and bytes of them: the newest change is kept in any case. A client decides how much it reports.
+pub const TWIN_HISTORY_BYTES: u64 = 128 * 1024;
+/// Twins in memory; those that are not in use leave when there are more …
+pub const TWINS_IN_MEMORY: usize = 10_000;
+/// … or when together they hold so many bytes, as on disk.
+pub const TWIN_MEMORY_BYTES: u64 = 16 * 1024 * 1024;
 /// Modules of one hub (IoT Edge: 50 in a deployment).
 pub const MODULES: usize = 200;
 /// Routes of one hub.
@@ -185,6 +225,13 @@ pub const API_HEAD_LIMIT: Duration = Duration::from_secs(10);
 pub const API_SILENCE: Duration = Duration::from_secs(10);
 /// A whole request.
 pub const API_REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// A direct method called by a service path: 300 s for the connection and 300 s for the answer (IoT Hub's
+/// limits), and the call itself ends before.
+pub const SERVICE_METHOD_LIMIT: Duration = Duration::from_secs(610);
+/// Identities in one bulk change of a service path (IoT Hub's limit).
+pub const BULK_IDENTITIES: usize = 100;
+/// Configurations that a hub keeps (IoT Hub's limit).
+pub const CONFIGURATIONS: usize = 100;
 /// A whole upload of a component, its compilation included.
 pub const API_UPLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// Components that are taken in at once: each is held in memory whole.
@@ -242,3 +289,18 @@ pub const EVENTS: usize = 10_000;
 pub const EVENT_STREAMS: usize = 64;
 /// Between two signs of life on a stream of events: well below the patience of proxies.
 pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(15);
+/// Connections to the HTTPS listener whose clients have proven who they are: service scripts, method
+/// calls, devices that send by HTTP.
+pub const HTTPS_CONNECTIONS: usize = 1_024;
+/// WebSockets: as many as there may be clients, and those who have not said who they are.
+pub const WEBSOCKETS: usize = MAX_CLIENTS + MAX_UNKNOWN_CLIENTS;
+/// Payload of one frame. It is handed on as it comes, so this bounds no memory, only nonsense.
+pub const WEBSOCKET_FRAME_BYTES: u64 = MIB as u64;
+/// Payload of one message in several frames; SDKs send a packet, or a handful, in each.
+pub const WEBSOCKET_MESSAGE_BYTES: u64 = 4 * WEBSOCKET_FRAME_BYTES;
+/// Body of a batch of telemetry by HTTP: IoT Hub's 256 KiB in base64, with property names around it.
+pub const HTTP_BATCH_BYTES: usize = MIB;
+/// Messages in such a batch (IoT Hub).
+pub const HTTP_BATCH_MESSAGES: usize = 500;
+/// Body of a direct method call: the payload, white space and the other fields.
+pub const METHOD_BODY_BYTES: usize = METHOD_PAYLOAD_BYTES + 16 * KIB;

@@ -70,6 +70,17 @@ impl Message {
         }
     }
 
+    /// As [`Message::stamp`], for the message that tells of an accepted patch of reported properties.
+    #[must_use]
+    pub fn stamp_twin_change(
+        self,
+        reporter: &Identity,
+        id: MessageId,
+        now: Timestamp,
+    ) -> StampedMessage {
+        StampedMessage { kind: MessageKind::TwinChange, ..self.stamp(reporter, id, now) }
+    }
+
     /// Bytes that count against the message limit: body, property names and values.
     #[must_use]
     pub fn size_bytes(&self) -> usize {

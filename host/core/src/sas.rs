@@ -128,6 +128,20 @@ impl<'a> SasToken<'a> {
         string_to_sign(self.resource, self.expiry)
     }
 
+    /// True when a service client's token opens `path` of a hub that is called one of `hosts`: its
+    /// resource is the hub's name, or that name and the first segments of the paths that it opens (IoT
+    /// Hub: "URI prefix, by segment").
+    #[must_use]
+    pub fn covers(&self, hosts: &[&str], path: &str) -> bool {
+        let Ok(resource) = percent_decode_str(self.resource).decode_utf8() else { return false };
+        let Ok(path) = percent_decode_str(path).decode_utf8() else { return false };
+        let mut wanted = resource.trim().trim_end_matches('/').split('/');
+        let host = wanted.next().unwrap_or_default();
+        let mut segments = path.trim_start_matches('/').split('/');
+        hosts.iter().any(|name| is(name, host))
+            && wanted.all(|segment| segments.next() == Some(segment))
+    }
+
     /// What the token is for.
     ///
     /// # Errors
@@ -229,6 +243,16 @@ impl Audience {
         }
         let (host, device) = (host.to_owned(), device.to_owned());
         Ok(Self { host, device, module: module.map(str::to_owned) })
+    }
+
+    /// The identity that it names; none when a name is not an id.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        let device = self.device.parse().ok()?;
+        match &self.module {
+            None => Some(Identity::device(device)),
+            Some(module) => Some(Identity::module(device, module.parse().ok()?)),
+        }
     }
 
     /// True when the host is one of `names`, without regard to case.
@@ -365,6 +389,32 @@ mod tests {
             "%ff/devices/d1",
         ] {
             assert_eq!(Audience::parse(resource), Err(SasError::Audience), "{resource}");
+        }
+    }
+
+    #[test]
+    fn a_service_token_covers_its_hub_or_the_paths_below_it() {
+        let covers = |resource: &str, path: &str| {
+            let token = token(&format!("sr={resource}&sig={SIG}&se=1")).unwrap();
+            token.covers(&["gw", "hub.example"], path)
+        };
+        for resource in ["gw", "Hub.Example", "hub.example/", "gw%2f"] {
+            assert!(covers(resource, "/devices/d1"), "{resource}");
+        }
+        assert!(covers("gw%2Fdevices%2Fd1", "/devices/d1"));
+        assert!(covers("gw%2Fdevices%2Fd1", "/devices/d1/modules"));
+        assert!(covers("gw%2Fdevices%2Fa%24b", "/devices/a%24b"));
+        for (resource, path) in [
+            ("other", "/devices"),
+            ("%20", "/devices"),
+            ("gw.evil", "/devices"),
+            ("gw/devices/d1", "/devices/d10"),
+            ("gw/devices/d1", "/devices"),
+            ("gw/devices/D1", "/devices/d1"),
+            ("gw/twins", "/devices/d1"),
+            ("%ff", "/devices"),
+        ] {
+            assert!(!covers(resource, path), "{resource} {path}");
         }
     }
 

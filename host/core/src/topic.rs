@@ -239,20 +239,26 @@ pub fn push_input_topic(
     checked(start, out)
 }
 
-/// Appends the topic of a cloud-to-device message: `devices/{d}/messages/devicebound/{bag}`.
+/// Appends the topic of a cloud-to-device message: `devices/{d}/messages/devicebound/{bag}`, for a module
+/// (which IoT Hub does not offer) `devices/{d}/modules/{m}/messages/devicebound/{bag}`. The bag has the
+/// last level to itself, which both SDKs rely on.
 ///
 /// # Errors
 /// [`TopicError::TooLong`]; `out` is as it was.
 pub fn push_devicebound_topic(
-    device: &DeviceId,
+    receiver: &Identity,
     message: &StampedMessage,
     out: &mut String,
 ) -> Result<(), TopicError> {
     let start = out.len();
-    for part in ["devices/", device.as_str(), "/messages/devicebound/"] {
-        out.push_str(part);
+    out.push_str("devices/");
+    out.push_str(receiver.device.as_str());
+    if let Some(module) = &receiver.module {
+        out.push_str("/modules/");
+        out.push_str(module.as_str());
     }
-    bag::push_bag(message, out);
+    out.push_str("/messages/devicebound/");
+    bag::push_command_bag(message, out);
     checked(start, out)
 }
 
@@ -428,16 +434,28 @@ mod tests {
         let (device, module, input) = (device.unwrap(), module.unwrap(), input.unwrap());
         push_input_topic(&device, &module, &input, &message("a/b"), &mut topic).unwrap();
         assert_eq!(topic, "devices/E/modules/M/inputs/in1/k=a%2Fb&%24.cdid=E&%24.cmid=sender");
-        topic.clear();
-        push_devicebound_topic(&device, &message("v"), &mut topic).unwrap();
-        assert_eq!(topic, "devices/E/messages/devicebound/k=v&%24.cdid=E&%24.cmid=sender");
+    }
+
+    #[test]
+    fn a_command_names_its_receiver_and_no_sender() {
+        let device = Identity::device("D".parse().unwrap());
+        let module = Identity::module("E".parse().unwrap(), "M".parse().unwrap());
+        for (receiver, expected) in [
+            (device, "devices/D/messages/devicebound/k=a%2Fb"),
+            (module, "devices/E/modules/M/messages/devicebound/k=a%2Fb"),
+        ] {
+            let mut topic = String::new();
+            push_devicebound_topic(&receiver, &message("a/b"), &mut topic).unwrap();
+            assert_eq!(topic, expected);
+        }
     }
 
     #[test]
     fn properties_that_fit_no_topic_are_an_error_and_leave_nothing_behind() {
         let mut topic = "before".to_owned();
         let long = message(&"ä".repeat(20_000));
-        let error = push_devicebound_topic(&"D".parse().unwrap(), &long, &mut topic).unwrap_err();
+        let receiver = Identity::device("D".parse().unwrap());
+        let error = push_devicebound_topic(&receiver, &long, &mut topic).unwrap_err();
         assert!(matches!(error, TopicError::TooLong { bytes } if bytes > 120_000), "{error}");
         assert_eq!(topic, "before");
     }

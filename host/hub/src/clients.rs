@@ -115,6 +115,20 @@ impl Clients {
         lock(&self.entries).get(identity).map(|entry| entry.proof)
     }
 
+    /// The client of a session has proven itself anew.
+    pub(crate) fn renew(&self, identity: &Identity, number: u64, proof: Proof) {
+        if let Some(entry) = lock(&self.entries).get_mut(identity)
+            && entry.number == number
+        {
+            entry.proof = proof;
+        }
+    }
+
+    /// Whether the client of an identity is there.
+    pub(crate) fn has(&self, identity: &Identity) -> bool {
+        lock(&self.entries).contains_key(identity)
+    }
+
     /// How many are connected.
     pub(crate) fn count(&self) -> usize {
         lock(&self.entries).len()
@@ -157,11 +171,14 @@ impl Place {
     }
 
     /// Resolves when the client must leave. Cancel-safe.
-    pub(crate) async fn left(&mut self) -> Leave {
-        match self.leave.wait_for(Option::is_some).await {
-            Ok(why) => why.unwrap_or(Leave::TakenOver),
-            // The entry was replaced: somebody newer is there.
-            Err(_) => Leave::TakenOver,
+    pub(crate) fn left(&self) -> impl Future<Output = Leave> + Send + use<> {
+        let mut leave = self.leave.clone();
+        async move {
+            match leave.wait_for(Option::is_some).await {
+                Ok(why) => why.unwrap_or(Leave::TakenOver),
+                // The entry was replaced: somebody newer is there.
+                Err(_) => Leave::TakenOver,
+            }
         }
     }
 }
@@ -191,7 +208,7 @@ mod tests {
     #[tokio::test]
     async fn the_newer_connection_wins_and_the_older_is_asked_to_leave() {
         let clients = Arc::new(Clients::default());
-        let mut old = clients.enter(&pump(), arrival("a"), 5).unwrap();
+        let old = clients.enter(&pump(), arrival("a"), 5).unwrap();
         let new = clients.enter(&pump(), arrival("b"), 5).unwrap();
         assert_eq!(old.left().await, Leave::TakenOver);
         drop(old);

@@ -1,8 +1,8 @@
 //! The handle that heads and API hold, and how a hub starts.
 
 use crate::artifacts::Artifacts;
-use crate::authenticate::{Authenticator, Credentials, Proven, Records, Refusal, TrustError};
-use crate::clients::{Arrival, ClientView, Clients, Leave, Seat};
+use crate::authenticate::{Authenticator, TrustError};
+use crate::clients::Clients;
 use crate::commands::CommandQueues;
 use crate::endpoints::Endpoints;
 use crate::events::{EventId, Events, Follower, Topic};
@@ -17,9 +17,10 @@ use crate::operations::Operations;
 use crate::presence::{self, Presences};
 use crate::router::Routing;
 use crate::routes::{RouteError, Routes};
-use crate::session::Session;
+use crate::service_policies::ServicePolicies;
 use crate::tasks::{TaskGroup, TaskKind};
 use crate::tokens::Tokens;
+use crate::twins::Twins;
 use crate::uplink::{Uplink, UplinkView};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_core::clock::{Clock, Timestamp};
-use weir_core::id::{DeviceId, Identity, MessageId, ModuleId};
+use weir_core::id::{DeviceId, Identity, MessageId};
 use weir_core::limits;
 use weir_core::message::{MessageNumbers, StampedMessage};
 use weir_core::module::Ceilings;
@@ -107,19 +108,9 @@ pub enum StartError {
     Store(#[from] weir_store::Error),
 }
 
-/// Why a client is not let in although it has proven who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ConnectError {
-    /// As many clients as are allowed.
-    #[error("the hub has as many clients as it takes")]
-    Full,
-    /// The hub is starting or stopping.
-    #[error("the hub is not ready")]
-    NotReady,
-    /// The name belongs to a Wasm module.
-    #[error("a Wasm module of this name runs in the hub")]
-    WasmModule,
-}
+mod admission;
+
+pub use admission::ConnectError;
 
 pub(crate) struct Inner {
     config: Config,
@@ -147,10 +138,12 @@ pub(crate) struct Inner {
     endpoints: Endpoints,
     authenticator: Authenticator,
     identities: Identities,
+    service_policies: ServicePolicies,
     routes: Routes,
     modules: Modules,
     artifacts: Artifacts,
     tokens: Tokens,
+    twins: Twins,
     operations: Operations,
     idempotency: Idempotency,
 }
@@ -198,14 +191,17 @@ impl Hub {
             endpoints: Endpoints::default(),
             authenticator,
             identities: Identities::default(),
+            service_policies: ServicePolicies::default(),
             routes: Routes::default(),
             modules: Modules::default(),
             artifacts: Artifacts::default(),
             tokens: Tokens::default(),
+            twins: Twins::default(),
             operations: Operations::default(),
             idempotency: Idempotency::default(),
         }));
         hub.0.identities.load(&hub).await?;
+        hub.0.service_policies.load(&hub).await?;
         hub.0.tokens.load(&hub).await?;
         hub.0.operations.load(&hub).await?;
         hub.0.idempotency.load(&hub).await?;
@@ -233,106 +229,6 @@ impl Hub {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::SeqCst) && !self.0.tasks.stop().is_draining()
-    }
-
-    /// Judges what a client shows to prove that it is `identity`.
-    ///
-    /// # Errors
-    /// [`Refusal`]; the head logs it and tells the client only that it is refused.
-    pub fn authenticate(
-        &self,
-        identity: &Identity,
-        credentials: Credentials<'_>,
-    ) -> Result<Proven, Refusal> {
-        let now = self.0.clock.now();
-        let judged = self.with_records(identity, |records| {
-            self.0.authenticator.authenticate(records, credentials, now)
-        });
-        if judged.is_err() {
-            self.0.metrics.refusals.inc();
-        }
-        judged
-    }
-
-    fn with_records<T>(&self, identity: &Identity, look: impl FnOnce(Records<'_>) -> T) -> T {
-        let own = self.0.identities.get(identity);
-        let device = identity
-            .module
-            .as_ref()
-            .and_then(|_| self.0.identities.get(&Identity::device(identity.device.clone())));
-        look(Records {
-            own: own.as_ref().map(|found| &*found.record),
-            device: device.as_ref().map(|found| &*found.record),
-        })
-    }
-
-    /// Looks again at what the client of an identity has shown, now that a record has changed: it stays
-    /// if that would be taken again.
-    pub(crate) fn recheck(&self, identity: &Identity) {
-        let Some(proof) = self.0.clients.proof(identity) else { return };
-        if !self.with_records(identity, |records| proof.holds(records)) {
-            self.dismiss(identity, Leave::Revoked);
-        }
-    }
-
-    /// Lets a client in that has proven who it is; an older connection of the same identity leaves.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub fn connect(
-        &self,
-        proven: Proven,
-        protocol: &'static str,
-        peer: &str,
-    ) -> Result<Session, ConnectError> {
-        let Proven { identity, expires, proof } = proven;
-        self.may_enter(&identity)?;
-        let now = self.0.clock.now();
-        let limit = self.0.config.max_clients;
-        let arrival = Arrival { protocol, peer, now, proof };
-        let place = self.0.clients.enter(&identity, arrival, limit);
-        let place = place.ok_or(ConnectError::Full)?;
-        // The record may have changed since the proof was judged.
-        self.recheck(&identity);
-        let seen = self.0.presences.came(self, &identity, protocol, Some(place.number()));
-        let data = serde_json::json!({ "protocol": protocol, "peer": peer });
-        self.tell(Topic::Client, "connected", &identity, data);
-        self.0.metrics.connects.inc();
-        self.0.metrics.clients.set(i64::try_from(self.0.clients.count()).unwrap_or(i64::MAX));
-        Ok(Session::new(self.clone(), place, expires, protocol, seen))
-    }
-
-    pub(crate) fn may_enter(&self, identity: &Identity) -> Result<(), ConnectError> {
-        if !self.is_ready() {
-            return Err(ConnectError::NotReady);
-        }
-        if let Some(module) = &identity.module
-            && identity.device == self.0.config.edge_device
-            && self.0.modules.is_wasm(module)
-        {
-            return Err(ConnectError::WasmModule);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn client_left(&self, identity: &Identity, session: u64) {
-        self.0.presences.left(identity, session, self.0.clock.now());
-        self.tell(Topic::Client, "disconnected", identity, serde_json::Value::Null);
-        self.0.metrics.disconnects.inc();
-    }
-
-    pub(crate) fn dismiss(&self, identity: &Identity, why: Leave) {
-        self.0.clients.dismiss(identity, why);
-    }
-
-    pub(crate) fn seat(&self, module: &ModuleId) -> Arc<Seat> {
-        self.0.clients.seat(module)
-    }
-
-    /// Everyone who is connected.
-    #[must_use]
-    pub fn clients(&self) -> Vec<ClientView> {
-        self.0.clients.list()
     }
 
     /// The hub's tasks.
@@ -395,6 +291,10 @@ impl Hub {
         &self.0.identities
     }
 
+    pub(crate) fn service_policies(&self) -> &ServicePolicies {
+        &self.0.service_policies
+    }
+
     /// The routes.
     #[must_use]
     pub fn routes(&self) -> &Routes {
@@ -423,6 +323,12 @@ impl Hub {
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.0.tokens
+    }
+
+    /// The twins of devices and modules.
+    #[must_use]
+    pub fn twins(&self) -> &Twins {
+        &self.0.twins
     }
 
     /// Work that outlives its request.
@@ -527,6 +433,33 @@ impl Hub {
             client_id: None,
         });
         append
+    }
+
+    /// Routes the message that tells of a report; none when no route wants it, which is usual and leaves
+    /// no trace.
+    pub(crate) fn route_twin_change(&self, message: StampedMessage) -> Option<Append> {
+        let routing = self.routing();
+        let (id, enqueued) = (message.id(), message.enqueued());
+        let sender = message.sender().clone();
+        let (append, trace) = routing.append(message);
+        let (table, fates) = (routing.revision, Vec::new());
+        append.inspect(|_| {
+            let client_id = None;
+            let print = Footprint { id, enqueued, sender, table, trace, fates, client_id };
+            self.0.explanations.note(print);
+        })
+    }
+
+    /// A report was accepted.
+    pub(crate) fn count_report(&self, from: &Identity) {
+        let label = SenderLabel { id: from.to_string() };
+        self.0.metrics.reports.get_or_create(&label).inc();
+    }
+
+    /// A client was given its twin.
+    pub(crate) fn count_twin(&self, of: &Identity) {
+        let label = SenderLabel { id: of.to_string() };
+        self.0.metrics.twins_given.get_or_create(&label).inc();
     }
 
     /// Messages that came from a client are on disk, or no route wanted them.

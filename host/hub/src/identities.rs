@@ -13,12 +13,19 @@ use std::sync::{Arc, Mutex};
 use weir_core::error_code::ErrorCode;
 use weir_core::id::{DeviceId, Identity, ModuleId};
 use weir_core::identity::{
-    Authentication, AuthenticationBody, AuthenticationError, IdentityRecord, Key, Status,
+    Authentication, AuthenticationBody, AuthenticationError, AuthenticationType, IdentityRecord,
+    Key, Notes, Status,
 };
 use weir_core::limits;
 use weir_store::{Document, Expect, Write, WriteError};
 
 const KIND: &str = "identity";
+
+/// IoT Edge's own modules. They have twins, which deployments and scripts ask for; the hub itself does
+/// their work, so nobody connects under their names.
+pub(crate) const SYSTEM_MODULES: [&str; 2] = ["$edgeAgent", "$edgeHub"];
+/// Who takes care of the modules of an edge device, as IoT Hub writes it.
+const MANAGED_BY: &str = "iotEdge";
 
 /// What a caller may say of an identity.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -31,6 +38,9 @@ pub struct IdentitySpec {
     /// The edge device above a leaf device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<DeviceId>,
+    /// What back ends write on it; what is there stays when this is left out.
+    #[serde(skip)]
+    pub notes: Option<Notes>,
 }
 
 /// Which keys are exchanged.
@@ -85,6 +95,9 @@ pub enum IdentityError {
     /// It does not prove itself by keys.
     #[error("{0} has no keys: its authentication is not sas")]
     NoKeys(Identity),
+    /// One of IoT Edge's own modules.
+    #[error("{0} is a part of the hub itself: it has no credentials and cannot be deleted")]
+    IsSystem(Identity),
     /// The authentication contradicts itself.
     #[error(transparent)]
     Authentication(#[from] AuthenticationError),
@@ -110,9 +123,11 @@ impl IdentityError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Unknown(_) | Self::NoDevice(_) => ErrorCode::NotFound,
-            Self::HasModules(_) | Self::IsEdge(_) | Self::IsWasm(_) | Self::NoKeys(_) => {
-                ErrorCode::Conflict
-            }
+            Self::HasModules(_)
+            | Self::IsEdge(_)
+            | Self::IsWasm(_)
+            | Self::NoKeys(_)
+            | Self::IsSystem(_) => ErrorCode::Conflict,
             Self::Authentication(_) => ErrorCode::InvalidRequest,
             Self::Mismatch { .. } => ErrorCode::VersionMismatch,
             Self::Random => ErrorCode::Internal,
@@ -146,7 +161,18 @@ impl Identities {
         }
         let edge = Identity::device(hub.edge_device().clone());
         if self.get(&edge).is_none() {
-            self.put(hub, edge, IdentitySpec::default(), Expect::Any).await?;
+            self.put(hub, edge.clone(), IdentitySpec::default(), Expect::Any).await?;
+        }
+        for name in SYSTEM_MODULES {
+            let module = Identity { module: name.parse().ok(), ..edge.clone() };
+            if self.get(&module).is_none() {
+                let kind = AuthenticationType::None;
+                let authentication = AuthenticationBody { kind, ..AuthenticationBody::default() };
+                let managed_by = Some(MANAGED_BY.to_owned());
+                let notes = Some(Notes { managed_by, ..Notes::default() });
+                let spec = IdentitySpec { authentication, notes, ..IdentitySpec::default() };
+                self.put(hub, module, spec, Expect::Any).await?;
+            }
         }
         Ok(())
     }
@@ -229,7 +255,16 @@ impl Identities {
         if failed {
             return Err(IdentityError::Random);
         }
+        if is_system(hub, &identity) && authentication != Authentication::None {
+            return Err(IdentityError::IsSystem(identity));
+        }
         let now = hub.clock().now();
+        let before = present.as_ref().map(|present| &present.record);
+        let status_updated = match before {
+            Some(before) if before.status != spec.status => Some(now),
+            before => before.and_then(|before| before.status_updated),
+        };
+        let kept = before.map(|before| before.notes.clone());
         let generation = present.as_ref().map(|present| present.record.generation_id.clone());
         let record = IdentityRecord {
             identity: identity.clone(),
@@ -238,6 +273,8 @@ impl Identities {
             status: spec.status,
             authentication,
             parent: spec.parent,
+            notes: spec.notes.or(kept).unwrap_or_default(),
+            status_updated,
             created: present.as_ref().map_or(now, |present| present.record.created),
             updated: now,
         };
@@ -278,6 +315,7 @@ impl Identities {
             authentication: Authentication::Sas { primary, secondary }.into(),
             status: present.record.status,
             parent: present.record.parent.clone(),
+            notes: None,
         };
         // Nobody else's change between reading and writing is overwritten.
         let expect =
@@ -305,14 +343,15 @@ impl Identities {
     ) -> Result<Registered, IdentityError> {
         let identity = record.identity.clone();
         let body = Some(serde_json::to_string(&record).expect("a record has only text keys"));
-        let revision = self.commit(hub, &identity, body, expect).await?;
+        let write = Write { kind: KIND, key: identity.to_string(), body, expect };
+        let revision = self.commit(hub, &identity, vec![write]).await?;
         let record = Arc::new(IdentityRecord { etag: revision.to_string(), ..record });
         let registered = Registered { record, revision };
         lock(&self.records).insert(identity, registered.clone());
         Ok(registered)
     }
 
-    /// Deletes an identity and dismisses its client.
+    /// Deletes an identity and its twin and dismisses its client.
     ///
     /// # Errors
     /// [`IdentityError`]; nothing has changed then.
@@ -323,35 +362,89 @@ impl Identities {
         expect: Expect,
     ) -> Result<(), IdentityError> {
         let _one = self.changing.lock().await;
+        self.check_deletion(hub, identity)?;
+        if identity.module.is_none() && !self.modules(&identity.device, None, 1).is_empty() {
+            return Err(IdentityError::HasModules(identity.device.clone()));
+        }
+        self.remove(hub, vec![identity.clone()], expect).await
+    }
+
+    /// Deletes a device, its modules with it, and dismisses their clients, as IoT Hub does; or a module.
+    ///
+    /// # Errors
+    /// [`IdentityError`]; nothing has changed then.
+    pub async fn delete_whole(
+        &self,
+        hub: &Hub,
+        identity: &Identity,
+        expect: Expect,
+    ) -> Result<(), IdentityError> {
+        let _one = self.changing.lock().await;
+        self.check_deletion(hub, identity)?;
+        let mut gone = vec![identity.clone()];
+        if identity.module.is_none() {
+            let modules = self.modules(&identity.device, None, usize::MAX);
+            gone.extend(modules.iter().map(|module| module.record.identity.clone()));
+        }
+        self.remove(hub, gone, expect).await
+    }
+
+    fn check_deletion(&self, hub: &Hub, identity: &Identity) -> Result<(), IdentityError> {
         if self.get(identity).is_none() {
             return Err(IdentityError::Unknown(identity.clone()));
         }
-        if identity.module.is_none() {
-            if identity.device == *hub.edge_device() {
-                return Err(IdentityError::IsEdge(identity.device.clone()));
-            }
-            if !self.modules(&identity.device, None, 1).is_empty() {
-                return Err(IdentityError::HasModules(identity.device.clone()));
-            }
+        if identity.module.is_none() && identity.device == *hub.edge_device() {
+            return Err(IdentityError::IsEdge(identity.device.clone()));
         }
-        self.commit(hub, identity, None, expect).await?;
-        lock(&self.records).remove(identity);
-        hub.dismiss(identity, Leave::Revoked);
-        hub.presences().forget(identity);
-        crate::subscriptions::forget(hub.store(), identity).await?;
-        hub.commands().forget(hub, identity).await?;
+        match is_system(hub, identity) {
+            true => Err(IdentityError::IsSystem(identity.clone())),
+            false => Ok(()),
+        }
+    }
+
+    /// Deletes all of them or none; `expect` is about the first.
+    async fn remove(
+        &self,
+        hub: &Hub,
+        gone: Vec<Identity>,
+        expect: Expect,
+    ) -> Result<(), IdentityError> {
+        let expectations = std::iter::once(expect).chain(std::iter::repeat(Expect::Any));
+        let writes = gone.iter().zip(expectations).map(|(identity, expect)| Write {
+            kind: KIND,
+            key: identity.to_string(),
+            body: None,
+            expect,
+        });
+        let mut writes: Vec<Write> = writes.collect();
+        let commit = async |twins| {
+            writes.extend(twins);
+            self.commit(hub, &gone[0], writes).await?;
+            for identity in &gone {
+                lock(&self.records).remove(identity);
+            }
+            Ok::<_, IdentityError>(())
+        };
+        hub.twins().delete_with(hub, &gone, commit).await?;
+        for identity in &gone {
+            hub.dismiss(identity, Leave::Revoked);
+            hub.presences().forget(identity);
+        }
+        for identity in &gone {
+            crate::subscriptions::forget(hub.store(), identity).await?;
+            hub.commands().forget(hub, identity).await?;
+        }
         Ok(())
     }
 
+    /// Writes the record, and what goes with it.
     async fn commit(
         &self,
         hub: &Hub,
         identity: &Identity,
-        body: Option<String>,
-        expect: Expect,
+        writes: Vec<Write>,
     ) -> Result<u64, IdentityError> {
-        let write = Write { kind: KIND, key: identity.to_string(), body, expect };
-        match hub.store().write(vec![write]).await {
+        match hub.store().write(writes).await {
             Ok(revisions) => Ok(revisions[0]),
             Err(WriteError::Mismatch { present, .. }) => {
                 Err(IdentityError::Mismatch { identity: identity.clone(), present })
@@ -372,9 +465,14 @@ impl Identities {
     }
 }
 
+fn is_system(hub: &Hub, identity: &Identity) -> bool {
+    let module = identity.module.as_ref().map(ModuleId::as_str);
+    identity.device == *hub.edge_device()
+        && module.is_some_and(|module| SYSTEM_MODULES.contains(&module))
+}
+
 /// Keys that the caller left out stay as they are.
 fn keep_keys(body: &mut AuthenticationBody, present: &Authentication) {
-    use weir_core::identity::AuthenticationType;
     if let (AuthenticationType::Sas, Authentication::Sas { primary, secondary }) =
         (body.kind, present)
     {

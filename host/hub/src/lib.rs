@@ -15,6 +15,7 @@ pub mod authorize;
 mod clients;
 mod commands;
 mod dispatch;
+pub mod door;
 mod endpoints;
 mod events;
 mod explain;
@@ -29,6 +30,7 @@ mod metrics;
 mod module;
 mod module_logs;
 mod operations;
+pub mod parcels;
 mod presence;
 mod replay;
 mod router;
@@ -36,10 +38,12 @@ mod routes;
 mod scope;
 mod service_policies;
 mod session;
+mod stored_configurations;
 mod subscriptions;
 mod sync;
 pub mod tasks;
 mod tokens;
+mod twins;
 mod uplink;
 mod visitor;
 
@@ -67,10 +71,14 @@ pub use presence::Presence;
 pub use replay::{ReplayError, Replayed};
 pub use routes::{RouteError, RouteSpec, RouteView, Routes, compile as compile_routes};
 pub use scope::{Area, Level, Scope, ScopeError};
-pub use service_policies::{SERVICE_POLICIES, ServicePolicyError};
+pub use service_policies::{
+    Rights, SERVICE_POLICIES, ServicePolicy, ServicePolicyError, ServiceRefusal,
+};
 pub use session::Session;
+pub use stored_configurations::{StoredConfiguration, StoredConfigurationError};
 pub use subscriptions::{Subscription, SubscriptionError};
 pub use tokens::{Caller, NewToken, TokenError, TokenRecord, TokenRefusal, TokenView, Tokens};
+pub use twins::{DesiredPatches, HistoryRow, PlannedReport, TwinError, Twins, Versions};
 pub use uplink::UplinkView;
 pub use visitor::Visitor;
 // What the API shows of the store; it never sees the store's crate itself.

@@ -66,6 +66,10 @@ pub struct Metrics {
     pub queue_bytes: Family<EndpointLabel, Gauge>,
     /// Outcomes, by module.
     pub outcomes: Family<OutcomeLabel, Counter>,
+    /// Reported patches that were accepted, by sender.
+    pub reports: Family<SenderLabel, Counter>,
+    /// Twins that were given to their clients.
+    pub twins_given: Family<SenderLabel, Counter>,
     /// Connected clients.
     pub clients: Gauge,
     /// Clients that came in.
@@ -105,6 +109,8 @@ impl Default for Metrics {
             queue_length: Family::default(),
             queue_bytes: Family::default(),
             outcomes: Family::default(),
+            reports: Family::default(),
+            twins_given: Family::default(),
             clients: Gauge::default(),
             connects: Counter::default(),
             refusals: Counter::default(),
@@ -143,6 +149,16 @@ impl Metrics {
         registry.register("edgehub_queue_length", "Messages waiting", self.queue_length.clone());
         registry.register("weir_queue_bytes", "Bytes waiting", self.queue_bytes.clone());
         registry.register("weir_module_outcomes", "Outcomes, by module", self.outcomes.clone());
+        registry.register(
+            "edgehub_reported_properties",
+            "Reported patches that were accepted",
+            self.reports.clone(),
+        );
+        registry.register(
+            "edgehub_gettwin",
+            "Twins that were given to their clients",
+            self.twins_given.clone(),
+        );
         registry.register("edgehub_connected_clients", "Connected clients", self.clients.clone());
         registry.register(
             "edgehub_client_connect_success",

@@ -84,9 +84,11 @@ impl Hub {
         match self.store().commit(change).await {
             Ok(_) => Ok(replayed),
             Err(CommitError::Full { .. }) => Err(ReplayError::Full),
-            Err(CommitError::Unavailable { .. } | CommitError::Broken { .. }) => {
-                Err(ReplayError::Unavailable)
-            }
+            Err(
+                CommitError::Unavailable { .. }
+                | CommitError::Broken { .. }
+                | CommitError::Mismatch { .. },
+            ) => Err(ReplayError::Unavailable),
         }
     }
 

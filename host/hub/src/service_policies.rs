@@ -1,27 +1,115 @@
-//! Keys of service clients (IoT Hub's shared access policies): what a back end signs its tokens with.
+//! Shared access policies (IoT Hub's): what a back end signs its tokens with, and what that allows.
 //!
-//! A policy's key is made when it is asked for the first time and stays. The names are IoT Hub's own,
-//! because service SDKs and scripts expect them.
+//! A policy's key is made when it is asked for the first time and stays. Names and rights are IoT Hub's
+//! own, because service SDKs and scripts expect them. The keys are in memory: every request of a service
+//! client asks for one. Invariant: a token that names no policy opens nothing here, whatever it is
+//! signed with; so a device's or a module's token never does.
 
 use crate::Hub;
+use crate::authenticate::is_signed_by;
+use crate::sync::lock;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Mutex;
 use weir_core::error_code::ErrorCode;
 use weir_core::identity::Key;
+use weir_core::sas::{SasError, SasToken};
 use weir_store::{Expect, Write, WriteError};
 
 const KIND: &str = "service-policy";
 
-/// Names of the policies and what they are for.
-pub const SERVICE_POLICIES: &[(&str, &str)] = &[
-    ("iothubowner", "everything that the service paths offer"),
-    ("service", "twins, direct methods and messages to devices"),
+/// A set of IoT Hub's permissions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights(u8);
+
+impl Rights {
+    /// Reads the registry of identities, and queries it.
+    pub const REGISTRY_READ: Self = Self(1);
+    /// Changes the registry of identities.
+    pub const REGISTRY_WRITE: Self = Self(2);
+    /// Twins, direct methods and messages to devices.
+    pub const SERVICE_CONNECT: Self = Self(4);
+    /// Acts for devices.
+    pub const DEVICE_CONNECT: Self = Self(8);
+
+    const NAMES: [(Self, &'static str); 4] = [
+        (Self::REGISTRY_READ, "RegistryRead"),
+        (Self::REGISTRY_WRITE, "RegistryWrite"),
+        (Self::SERVICE_CONNECT, "ServiceConnect"),
+        (Self::DEVICE_CONNECT, "DeviceConnect"),
+    ];
+
+    /// Both sets.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// True when all of `needed` is in this set.
+    #[must_use]
+    pub const fn cover(self, needed: Self) -> bool {
+        self.0 & needed.0 == needed.0
+    }
+}
+
+impl fmt::Display for Rights {
+    /// IoT Hub's names, with commas.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Self::NAMES.iter().filter(|(right, _)| self.cover(*right));
+        let names: Vec<&str> = names.map(|(_, name)| *name).collect();
+        f.write_str(&names.join(", "))
+    }
+}
+
+/// A policy.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ServicePolicy {
+    /// As in IoT Hub.
+    pub name: &'static str,
+    /// What its key allows.
+    pub rights: Rights,
+    /// The same for people.
+    pub allows: &'static str,
+}
+
+/// The policies that a new IoT Hub has, in order of names.
+pub const SERVICE_POLICIES: &[ServicePolicy] = &[
+    ServicePolicy {
+        name: "device",
+        rights: Rights::DEVICE_CONNECT,
+        allows: "acting for devices; nothing that the service paths offer",
+    },
+    ServicePolicy {
+        name: "iothubowner",
+        rights: Rights::REGISTRY_READ
+            .and(Rights::REGISTRY_WRITE)
+            .and(Rights::SERVICE_CONNECT)
+            .and(Rights::DEVICE_CONNECT),
+        allows: "everything that the service paths offer",
+    },
+    ServicePolicy {
+        name: "registryRead",
+        rights: Rights::REGISTRY_READ,
+        allows: "reading and querying the registry of devices and modules",
+    },
+    ServicePolicy {
+        name: "registryReadWrite",
+        rights: Rights::REGISTRY_READ.and(Rights::REGISTRY_WRITE),
+        allows: "reading and changing the registry of devices and modules",
+    },
+    ServicePolicy {
+        name: "service",
+        rights: Rights::SERVICE_CONNECT,
+        allows: "twins, direct methods and messages to devices",
+    },
 ];
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum ServicePolicyError {
     /// No such policy.
-    #[error("there is no service policy of this name; there are iothubowner and service")]
+    #[error("there is no service policy of this name; see GET /api/v1/service-policies")]
     Unknown,
     /// No randomness to make a key from.
     #[error("the system gives no random bytes")]
@@ -43,10 +131,54 @@ impl ServicePolicyError {
     }
 }
 
+/// Why a service client's token opens nothing. It is told to the client, and has no secret in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ServiceRefusal {
+    /// Not a token.
+    #[error("the token cannot be read: {0}")]
+    Token(SasError),
+    /// It names no policy: that of a device or module.
+    #[error("the token names no shared access policy (skn)")]
+    NoPolicy,
+    /// No such policy, none whose key was ever asked for, or signed with another key. Which of them is
+    /// not said.
+    #[error("the token is not signed with the key of its shared access policy")]
+    Signature,
+    /// For another hub, or another part of this one.
+    #[error("the token is for another hub or another path")]
+    Audience,
+    /// Over, the allowance for late clocks included.
+    #[error("the token has expired")]
+    Expired,
+}
+
+/// The keys that were made.
+#[derive(Debug, Default)]
+pub(crate) struct ServicePolicies {
+    keys: Mutex<BTreeMap<&'static str, Key>>,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Stored {
     primary_key: String,
+}
+
+impl ServicePolicies {
+    pub(crate) async fn load(&self, hub: &Hub) -> Result<(), weir_store::Error> {
+        for policy in SERVICE_POLICIES {
+            let document = hub.store().document(KIND, policy.name).await?;
+            let stored = document.and_then(|document| serde_json::from_str(&document.body).ok());
+            if let Some(key) = stored.and_then(|stored: Stored| stored.primary_key.parse().ok()) {
+                lock(&self.keys).insert(policy.name, key);
+            }
+        }
+        Ok(())
+    }
+
+    fn key(&self, policy: &str) -> Option<Key> {
+        lock(&self.keys).get(policy).cloned()
+    }
 }
 
 impl Hub {
@@ -55,10 +187,9 @@ impl Hub {
     /// # Errors
     /// [`ServicePolicyError`].
     pub async fn service_key(&self, policy: &str) -> Result<Key, ServicePolicyError> {
-        if !SERVICE_POLICIES.iter().any(|(name, _)| *name == policy) {
-            return Err(ServicePolicyError::Unknown);
-        }
-        if let Some(key) = self.stored_service_key(policy).await? {
+        let policy = SERVICE_POLICIES.iter().find(|known| known.name == policy);
+        let name = policy.ok_or(ServicePolicyError::Unknown)?.name;
+        if let Some(key) = self.service_policies().key(name) {
             return Ok(key);
         }
         let mut bytes = [0; 32];
@@ -66,21 +197,81 @@ impl Hub {
         let key = Key::generate(bytes);
         let stored = Stored { primary_key: key.text().to_string() };
         let body = Some(serde_json::to_string(&stored).expect("two texts"));
-        let write = Write { kind: KIND, key: policy.to_owned(), body, expect: Expect::Absent };
+        let write = Write { kind: KIND, key: name.to_owned(), body, expect: Expect::Absent };
         match self.store().write(vec![write]).await {
-            Ok(_) => Ok(key),
+            Ok(_) => {
+                lock(&self.service_policies().keys).insert(name, key.clone());
+                Ok(key)
+            }
             // Someone else asked at the same time: his key counts.
             Err(WriteError::Mismatch { .. }) => {
-                self.stored_service_key(policy).await?.ok_or(ServicePolicyError::Unknown)
+                self.service_policies().load(self).await?;
+                self.service_policies().key(name).ok_or(ServicePolicyError::Unknown)
             }
             Err(WriteError::Store(cause)) => Err(cause.into()),
         }
     }
 
-    async fn stored_service_key(&self, policy: &str) -> Result<Option<Key>, weir_store::Error> {
-        let document = self.store().document(KIND, policy).await?;
-        Ok(document
-            .and_then(|document| serde_json::from_str::<Stored>(&document.body).ok())
-            .and_then(|stored| stored.primary_key.parse().ok()))
+    /// The policy that a service client's token proves, for a request to `path`.
+    ///
+    /// # Errors
+    /// [`ServiceRefusal`].
+    pub fn authenticate_service(
+        &self,
+        token: &str,
+        path: &str,
+    ) -> Result<&'static ServicePolicy, ServiceRefusal> {
+        let judged = self.judge_service(token, path);
+        if judged.is_err() {
+            self.metrics().refusals.inc();
+        }
+        judged
+    }
+
+    fn judge_service(
+        &self,
+        token: &str,
+        path: &str,
+    ) -> Result<&'static ServicePolicy, ServiceRefusal> {
+        let token = SasToken::parse(token).map_err(ServiceRefusal::Token)?;
+        let name = token.policy().ok_or(ServiceRefusal::NoPolicy)?;
+        let policy = SERVICE_POLICIES.iter().find(|known| known.name == name);
+        let key = policy.and_then(|policy| self.service_policies().key(policy.name));
+        let (Some(policy), Some(key)) = (policy, key) else {
+            return Err(ServiceRefusal::Signature);
+        };
+        if !is_signed_by(&token, &key) {
+            return Err(ServiceRefusal::Signature);
+        }
+        let config = self.config();
+        if !token.covers(&[&config.hostname, &config.iothub_hostname], path) {
+            return Err(ServiceRefusal::Audience);
+        }
+        match token.holds_until(self.clock().now()) {
+            Some(_) => Ok(policy),
+            None => Err(ServiceRefusal::Expired),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_in_order_and_have_the_rights_of_a_new_iot_hub() {
+        assert!(SERVICE_POLICIES.is_sorted_by_key(|policy| policy.name));
+        let rights: Vec<_> = SERVICE_POLICIES
+            .iter()
+            .map(|policy| (policy.name, policy.rights.to_string()))
+            .collect();
+        let expected = [
+            ("device", "DeviceConnect"),
+            ("iothubowner", "RegistryRead, RegistryWrite, ServiceConnect, DeviceConnect"),
+            ("registryRead", "RegistryRead"),
+            ("registryReadWrite", "RegistryRead, RegistryWrite"),
+            ("service", "ServiceConnect"),
+        ];
+        assert_eq!(rights, expected.map(|(name, rights)| (name, rights.to_owned())));
     }
 }

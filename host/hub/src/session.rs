@@ -4,6 +4,7 @@
 //! the place in the registry is given back and nobody sits at the module's inputs any more.
 
 use crate::Hub;
+use crate::authenticate::Proven;
 use crate::authorize::{self, Operation, Principal, Protocol};
 use crate::clients::{Leave, Place, Seat};
 use crate::commands::Commands;
@@ -11,14 +12,17 @@ use crate::intake::Intake;
 use crate::methods::MethodRequests;
 use crate::presence::Seen;
 use crate::subscriptions::{self, Subscription, SubscriptionError};
-use std::sync::Arc;
+use crate::sync::lock;
+use crate::twins::{DesiredPatches, TwinError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use weir_core::clock::{Clock, Timestamp};
 use weir_core::id::Identity;
 use weir_core::method::{MethodAnswer, MethodId};
 use weir_core::port::Consumer;
+use weir_core::twin::{Patch, Section, Twin};
 
-/// A client's session with the hub.
+/// A client's session with the hub. A head that serves an identity over several links shares it.
 pub struct Session {
     hub: Hub,
     place: Place,
@@ -26,8 +30,11 @@ pub struct Session {
     expires: Option<Timestamp>,
     protocol: Protocol,
     seen: Seen,
-    seated: Option<(Arc<Seat>, Arc<dyn Consumer>)>,
+    seated: Mutex<Option<Seated>>,
 }
+
+/// A seat, and who was put there.
+type Seated = (Arc<Seat>, Arc<dyn Consumer>);
 
 impl Session {
     pub(crate) fn new(
@@ -38,7 +45,15 @@ impl Session {
         seen: Seen,
     ) -> Self {
         let protocol = Protocol::of_session(protocol);
-        Self { hub, place, expires, protocol, seen, seated: None }
+        Self { hub, place, expires, protocol, seen, seated: Mutex::default() }
+    }
+
+    /// The client has proven itself anew: when the identity changes, this proof is looked at, and not the
+    /// one that it came with.
+    pub fn renew(&self, proven: &Proven) {
+        if proven.identity == *self.identity() {
+            self.hub.renew(self.identity(), self.place.number(), proven.proof);
+        }
     }
 
     fn may(&self, operation: Operation) -> bool {
@@ -63,11 +78,15 @@ impl Session {
         Intake::new(self.hub.clone(), self.identity().clone(), self.seen.clone())
     }
 
-    /// Resolves when the client must be disconnected. Cancel-safe.
-    pub async fn left(&mut self) -> Leave {
-        tokio::select! {
-            why = self.place.left() => why,
-            () = expired(self.hub.clock(), self.expires) => Leave::Expired,
+    /// Resolves when the client must be disconnected. Borrows nothing, so that a head can wait for it
+    /// while it uses the session. Cancel-safe.
+    pub fn left(&self) -> impl Future<Output = Leave> + Send + use<> {
+        let (left, clock, expires) = (self.place.left(), self.hub.clock().clone(), self.expires);
+        async move {
+            tokio::select! {
+                why = left => why,
+                () = expired(&clock, expires) => Leave::Expired,
+            }
         }
     }
 
@@ -75,19 +94,19 @@ impl Session {
     /// it again with the same consumer makes the hub look again at inputs that it had refused.
     /// Does nothing for who has no inputs here: a device, and a module of another device, whatever it
     /// is called.
-    pub fn take_inputs(&mut self, consumer: Arc<dyn Consumer>) {
+    pub fn take_inputs(&self, consumer: Arc<dyn Consumer>) {
         if let Some(module) = &self.identity().module
             && self.may(Operation::TakeInputs)
         {
             let seat = self.hub.seat(module);
             seat.send_replace(Some(Arc::clone(&consumer)));
-            self.seated = Some((seat, consumer));
+            *lock(&self.seated) = Some((seat, consumer));
         }
     }
 
     /// Leaves the seat: what was handed over and not acknowledged goes back to the queue.
-    pub fn leave_inputs(&mut self) {
-        let Some((seat, mine)) = self.seated.take() else { return };
+    pub fn leave_inputs(&self) {
+        let Some((seat, mine)) = lock(&self.seated).take() else { return };
         seat.send_if_modified(|sitting| {
             let is_mine = sitting.as_ref().is_some_and(|sitting| Arc::ptr_eq(sitting, &mine));
             if is_mine {
@@ -121,6 +140,31 @@ impl Session {
     #[must_use]
     pub fn take_commands(&self) -> Commands {
         self.hub.commands().take(&self.hub, self.identity(), self.place.number())
+    }
+
+    /// The client's twin. The hub remembers which desired version the client has now.
+    ///
+    /// # Errors
+    /// [`TwinError`].
+    pub async fn twin(&self) -> Result<Twin, TwinError> {
+        self.hub.twins().give(&self.hub, self.identity()).await
+    }
+
+    /// Merges a patch into the client's reported properties; resolves with the new `$version` after the
+    /// commit. Goes on when it is dropped.
+    ///
+    /// # Errors
+    /// [`TwinError`]; [`TwinError::Refused`] names what is wrong with the patch.
+    pub async fn report(&self, patch: &[u8]) -> Result<u64, TwinError> {
+        let patch = Patch::parse(Section::Reported, patch)?;
+        self.hub.twins().report(&self.hub, self.identity(), patch).await
+    }
+
+    /// Desired patches from now on: first one with what has changed since the client last knew, if
+    /// anything. To be called before the client is told that it is subscribed.
+    #[must_use]
+    pub fn watch_desired(&self) -> DesiredPatches {
+        self.hub.twins().watch(&self.hub, self.identity())
     }
 
     /// What the client has subscribed to, from disk.

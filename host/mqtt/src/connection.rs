@@ -9,7 +9,6 @@
 //! 3. However the loop ends, deliveries that the client has not taken go back, and the stream is ended
 //!    in good order where that is still possible.
 
-use crate::consumer::{Inputs, Parcels, inputs};
 use crate::deadlines::Deadlines;
 use crate::error::Error;
 use crate::handshake::Client;
@@ -26,6 +25,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 use weir_core::limits;
 use weir_core::port::Consumer;
+use weir_hub::parcels::{Inputs, Parcels, inputs};
 use weir_hub::tasks::Stop;
 use weir_hub::{Hub, Intake, Publication, Session};
 use weir_mqtt_codec::{Limits, Packet, Suback, decode};

@@ -22,9 +22,6 @@ pub(crate) enum Error {
     /// The network.
     #[error("the connection was lost")]
     Lost(#[source] io::Error),
-    /// The handshake of TLS failed.
-    #[error("the TLS handshake failed")]
-    Handshake(#[source] io::Error),
     /// A step of the beginning took too long.
     #[error("{step} took more than {} s", limit.as_secs())]
     TooSlow {

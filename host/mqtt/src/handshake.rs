@@ -9,7 +9,6 @@ use crate::subscriptions::Subscriptions;
 use crate::translate::{Asked, Translator};
 use crate::wire::{Ready, Wire};
 use std::future::Future;
-use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use weir_core::id::Identity;
@@ -17,6 +16,7 @@ use weir_core::limits;
 use weir_core::sas::SasError;
 use weir_core::user_name::UserName;
 use weir_hub::authenticate::{Credentials, Refusal as CredentialsRefusal};
+use weir_hub::door::Peer;
 use weir_hub::{ConnectError, Hub, Publication, Session};
 use weir_mqtt_codec::{
     Connack, Connect, Delivery, Limits, Packet, PacketId, Publish, Qos, Refusal, Will, decode,
@@ -24,17 +24,6 @@ use weir_mqtt_codec::{
 
 /// Before the client is known.
 const LIMITS: Limits = Limits { max_packet_bytes: limits::MAX_CONNECT_BYTES, max_filters: 1 };
-
-/// Where a connection comes from.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    /// Its address.
-    pub address: SocketAddr,
-    /// How it speaks, for people: `mqtt`, `mqtt-ws`.
-    pub protocol: &'static str,
-    /// The certificates that the client has shown in the TLS handshake, in DER, its own first.
-    pub certificates: Vec<Vec<u8>>,
-}
 
 /// A client that was let in.
 pub(crate) struct Client {

@@ -3,7 +3,7 @@
 //! [`Server::listen`] serves a port, [`Server::serve`] a stream that is open already (a WebSocket).
 //! The path of a message in: `wire` reads → the codec decodes → `inbound` and `translate` make messages
 //! → the hub's intake (`connection` waits for its commit) → `acks` → one write. Out: the hub's dispatcher
-//! → `consumer` → `outbound` and its `window` → `wire`; the client's PUBACK settles. Invariants:
+//! → its `parcels` → `outbound` and its `window` → `wire`; the client's PUBACK settles. Invariants:
 //!
 //! 1. PUBACK means on disk.
 //! 2. A client acts as itself: topics and filters of another identity are refused.
@@ -12,18 +12,16 @@
 
 mod acks;
 mod connection;
-mod consumer;
 mod deadlines;
 mod error;
 mod handshake;
 mod inbound;
 mod listener;
 mod outbound;
-mod sources;
 mod subscriptions;
 mod translate;
 mod window;
 mod wire;
 
-pub use handshake::Peer;
-pub use listener::{Security, Server};
+pub use listener::Server;
+pub use weir_hub::door::{Peer, Security};

@@ -1,150 +1,44 @@
-//! The door: accepts connections, makes TLS of them, and hands them to their own tasks.
-//!
-//! Nothing that a stranger does holds the accept loop: handshakes run in the connection's task, under
-//! limits. Those who have not proven who they are may have a quarter of the places; further ones wait
-//! in the system's backlog, so that a storm of honest clients is served in turn. One source may have a
-//! fifth of them.
+//! Connections of MQTT clients, from the door to the log line about their end.
 
 use crate::connection::Connection;
 use crate::error::{Error, Refused};
-use crate::handshake::{Client, Peer, first_packet, return_code, welcome};
-use crate::sources::{Sources, Visit};
+use crate::handshake::{Client, first_packet, return_code, welcome};
 use crate::wire::Wire;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
-use weir_core::limits;
 use weir_hub::Hub;
-use weir_hub::tasks::{Stop, TaskKind};
+use weir_hub::door::{Door, Guest, Peer, Security, Serve};
+use weir_hub::tasks::Stop;
 use weir_mqtt_codec::{Connack, Packet};
-
-/// Pause after an accept that failed: without descriptors the next one fails at once, too.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How a listener's bytes are protected.
-#[derive(Debug, Clone)]
-pub enum Security {
-    /// Not at all; credentials are checked all the same.
-    Plain,
-    /// TLS. A new configuration holds for the next handshake; connections stay.
-    Tls(watch::Receiver<Arc<rustls::ServerConfig>>),
-}
 
 /// The MQTT head; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Server {
     hub: Hub,
-    /// Places for those who have not proven who they are, of all listeners together.
-    unknown: Arc<Semaphore>,
-    sources: Arc<Sources>,
+    door: Door,
+}
+
+impl Serve for Server {
+    async fn serve<S>(&self, stream: S, peer: Peer, guest: Guest, stop: Stop)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.host(stream, peer, guest, &stop).await;
+    }
 }
 
 impl Server {
     /// A head for this hub.
     #[must_use]
     pub fn new(hub: Hub) -> Self {
-        let unknown = Arc::new(Semaphore::new(limits::MAX_UNKNOWN_CLIENTS));
-        Self { hub, unknown, sources: Arc::default() }
+        Self { door: Door::new(hub.clone()), hub }
     }
 
     /// Serves a listener until the hub stops.
     pub fn listen(&self, listener: TcpListener, security: Security) {
-        let server = self.clone();
-        self.hub.tasks().spawn(TaskKind::Essential, "mqtt listener", move |stop| async move {
-            tokio::select! {
-                () = stop.draining() => {}
-                () = server.accept(listener, security) => {}
-            }
-        });
-    }
-
-    async fn accept(&self, listener: TcpListener, security: Security) {
-        let mut failing = false;
-        loop {
-            let Ok(place) = Arc::clone(&self.unknown).acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, address)) => {
-                    failing = false;
-                    self.admit(stream, address, security.clone(), place);
-                }
-                Err(cause) => {
-                    if !failing {
-                        warn!(error = %cause, "connections cannot be accepted");
-                    }
-                    failing = true;
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn admit(
-        &self,
-        stream: TcpStream,
-        address: SocketAddr,
-        security: Security,
-        place: OwnedSemaphorePermit,
-    ) {
-        let Some(visit) = self.visit(address) else { return };
-        let guest = Guest { _place: place, visit };
-        let server = self.clone();
-        self.hub.tasks().spawn(TaskKind::PerClient, "mqtt client", move |stop| async move {
-            server.greet(stream, address, security, guest, stop).await;
-        });
-    }
-
-    /// None when the connection is to be closed, because too many come from there.
-    fn visit(&self, address: SocketAddr) -> Option<Visit> {
-        match self.sources.enter(address.ip(), Instant::now()) {
-            Ok(visit) => Some(visit),
-            Err(crowded) => {
-                if crowded.news {
-                    warn!(peer = %address, "too many connections from there that have not logged in, further ones are closed");
-                }
-                None
-            }
-        }
-    }
-
-    async fn greet(
-        &self,
-        stream: TcpStream,
-        address: SocketAddr,
-        security: Security,
-        guest: Guest,
-        stop: Stop,
-    ) {
-        // Acknowledgements are small and wanted now.
-        if let Err(cause) = stream.set_nodelay(true) {
-            debug!(peer = %address, error = %cause, "the socket keeps its delay");
-        }
-        let peer = Peer { address, protocol: "mqtt", certificates: Vec::new() };
-        // A task keeps the size of its largest step for life: the steps are boxed, and so given back.
-        match security {
-            Security::Plain => Box::pin(self.host(stream, peer, guest, &stop)).await,
-            Security::Tls(config) => {
-                let config = Arc::clone(&config.borrow());
-                let handshake = Box::pin(shake_hands(stream, config));
-                let shaken = tokio::select! {
-                    shaken = handshake => shaken,
-                    () = stop.draining() => return,
-                };
-                match shaken {
-                    Ok((stream, certificates)) => {
-                        let peer = Peer { certificates, ..peer };
-                        Box::pin(self.host(stream, peer, guest, &stop)).await;
-                    }
-                    Err(end) => log_end(&peer, None, &end),
-                }
-            }
-        }
+        self.door.listen("mqtt", listener, security, self.clone());
     }
 
     /// Serves a byte stream that is open already, such as a WebSocket's, until it ends. Waits for a
@@ -153,13 +47,8 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let place = Arc::clone(&self.unknown).acquire_owned();
-        let place = tokio::select! {
-            place = place => place,
-            () = stop.draining() => return,
-        };
-        if let (Ok(place), Some(visit)) = (place, self.visit(peer.address)) {
-            Box::pin(self.host(stream, peer, Guest { _place: place, visit }, &stop)).await;
+        if let Some(guest) = self.door.enter(&peer, &stop).await {
+            Box::pin(self.host(stream, peer, guest, &stop)).await;
         }
     }
 
@@ -211,7 +100,7 @@ impl Server {
         log_end(peer, None, &end);
         if let Error::Refused(refused) = &end {
             if let Refused::Credentials { .. } = refused {
-                let delay = guest.visit.failed(Instant::now());
+                let delay = guest.failed();
                 tokio::select! {
                     () = sleep(delay) => {}
                     () = stop.draining() => {}
@@ -223,29 +112,6 @@ impl Server {
             wire.close().await;
         }
     }
-}
-
-type Certificates = Vec<Vec<u8>>;
-
-/// The TLS handshake; also says which certificates the client has shown.
-async fn shake_hands(
-    stream: TcpStream,
-    config: Arc<rustls::ServerConfig>,
-) -> Result<(Box<TlsStream<TcpStream>>, Certificates), Error> {
-    let limit = limits::HANDSHAKE_LIMIT;
-    let stream = timeout(limit, TlsAcceptor::from(config).accept(stream))
-        .await
-        .map_err(|_| Error::TooSlow { step: "the TLS handshake", limit })?
-        .map_err(Error::Handshake)?;
-    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let certificates = shown.iter().map(|der| der.to_vec()).collect();
-    Ok((Box::new(stream), certificates))
-}
-
-/// A connection that has not proven who it is.
-struct Guest {
-    _place: OwnedSemaphorePermit,
-    visit: Visit,
 }
 
 fn put_connack<S>(wire: &mut Wire<S>, connack: Connack) {

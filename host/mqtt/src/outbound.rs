@@ -16,14 +16,8 @@ use std::vec::IntoIter;
 use tokio::sync::oneshot;
 use weir_core::id::{Identity, InputName};
 use weir_core::port::{Answer, Batch, Delivery, Fault, Outcome};
+use weir_hub::parcels::Parcel;
 use weir_mqtt_codec::{Delivery as Sending, PacketId, Qos};
-
-/// A batch on its way to the client.
-#[derive(Debug)]
-pub(crate) struct Parcel {
-    pub(crate) batch: Batch,
-    pub(crate) answer: oneshot::Sender<Result<Answer, Fault>>,
-}
 
 /// One message of an open parcel.
 #[derive(Debug, Clone, Copy)]

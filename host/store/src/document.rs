@@ -2,7 +2,8 @@
 //! subscriptions. Small JSON documents under a kind and a key, each with a revision.
 //!
 //! One table with one set of rules instead of a table for each: what a document means is the hub's
-//! business, that it is on disk, consistent and not overwritten unseen is the store's. Invariants:
+//! business, that it is on disk, consistent and not overwritten unseen is the store's. Written alone by
+//! [`Store::write`], or together with messages as a part of a [`crate::Change`]. Invariants:
 //!
 //! 1. All writes of one call are committed together or not at all.
 //! 2. A revision is given once in the life of the store, also to what was deleted and made again.
@@ -67,7 +68,8 @@ pub enum WriteError {
 
 const REVISIONS: &str = "INSERT INTO document_revision (id, last) VALUES (1, ?1)
     ON CONFLICT (id) DO UPDATE SET last = last + ?1 RETURNING last";
-const PRESENT: &str = "SELECT revision FROM document WHERE kind = ? AND key = ?";
+pub(crate) const LAST_REVISION: &str = "SELECT last FROM document_revision WHERE id = 1";
+pub(crate) const PRESENT: &str = "SELECT revision FROM document WHERE kind = ? AND key = ?";
 const PUT: &str = "INSERT INTO document (kind, key, revision, body) VALUES (?, ?, ?, ?)
     ON CONFLICT (kind, key) DO UPDATE SET revision = excluded.revision, body = excluded.body";
 const DELETE: &str = "DELETE FROM document WHERE kind = ? AND key = ?";
@@ -156,7 +158,11 @@ async fn apply(
 }
 
 impl Expect {
-    fn is_met(self, present: Option<u64>) -> bool {
+    pub(crate) fn is_any(self) -> bool {
+        self == Self::Any
+    }
+
+    pub(crate) fn is_met(self, present: Option<u64>) -> bool {
         match self {
             Self::Any => true,
             Self::Absent => present.is_none(),

@@ -1,6 +1,7 @@
 //! The values that go into the queue and come out of it.
 
 use crate::Error;
+use crate::document::Write;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use weir_core::clock::Timestamp;
@@ -153,6 +154,8 @@ pub struct Change {
     pub state: Option<(String, Vec<StateChange>)>,
     /// Dead letters that go on as the messages of `append`, and so leave.
     pub replayed: Vec<DeadLetterId>,
+    /// Documents that are written, in order.
+    pub documents: Vec<Write>,
 }
 
 /// A change that is on disk.
@@ -162,6 +165,8 @@ pub struct Committed {
     pub first: Option<Sequence>,
     /// Entries to settle that were no longer there.
     pub unknown: usize,
+    /// Revision of the first document; the others follow without a gap.
+    pub revision: Option<u64>,
 }
 
 /// A change that did not happen, and comes back untouched.
@@ -172,6 +177,16 @@ pub enum CommitError {
     Full {
         /// The queue.
         endpoint: Option<EndpointId>,
+        /// The change.
+        change: Box<Change>,
+    },
+    /// A document is not what the change expected.
+    #[error("a document was changed in the meantime")]
+    Mismatch {
+        /// Which of the documents.
+        at: usize,
+        /// The present revision, if the document is there.
+        present: Option<u64>,
         /// The change.
         change: Box<Change>,
     },

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
+use weir_api::https::{Upgrade, Upgrades};
 use weir_core::clock::Clock;
 use weir_core::id::DeviceId;
 use weir_core::module::Ceilings;
@@ -42,6 +43,10 @@ pub struct Settings {
     pub mqtt: Option<SocketAddr>,
     /// MQTT without TLS.
     pub mqtt_plain: Option<SocketAddr>,
+    /// AMQP over TLS.
+    pub amqp: Option<SocketAddr>,
+    /// HTTPS and WebSockets for devices, modules and service scripts.
+    pub https: Option<SocketAddr>,
     /// The REST API.
     pub api: SocketAddr,
     /// The REST API over TLS.
@@ -193,6 +198,8 @@ fn prepare_folder(path: &Path) -> Result<()> {
 struct Listeners {
     mqtt: Option<TcpListener>,
     mqtt_plain: Option<TcpListener>,
+    amqp: Option<TcpListener>,
+    https: Option<TcpListener>,
     api: TcpListener,
 }
 
@@ -202,15 +209,15 @@ async fn bind(settings: &Settings) -> Result<Listeners> {
         let bound = TcpListener::bind(address).await;
         bound.with_context(|| format!("{what} cannot listen on {address}"))
     };
+    let maybe = async |what: &str, address: Option<SocketAddr>| match address {
+        Some(address) => one(what, address).await.map(Some),
+        None => Ok(None),
+    };
     Ok(Listeners {
-        mqtt: match settings.mqtt {
-            Some(address) => Some(one("mqtt", address).await?),
-            None => None,
-        },
-        mqtt_plain: match settings.mqtt_plain {
-            Some(address) => Some(one("mqtt_plain", address).await?),
-            None => None,
-        },
+        mqtt: maybe("mqtt", settings.mqtt).await?,
+        mqtt_plain: maybe("mqtt_plain", settings.mqtt_plain).await?,
+        amqp: maybe("amqp", settings.amqp).await?,
+        https: maybe("https", settings.https).await?,
         api: one("api", settings.api).await?,
     })
 }
@@ -222,8 +229,8 @@ async fn listen(
     tls: &Arc<TlsServer>,
 ) -> Result<Listening> {
     let head = weir_mqtt::Server::new(hub.clone());
-    let mut listening =
-        Listening { api: listeners.api.local_addr()?, mqtt: None, mqtt_plain: None };
+    let amqp = weir_amqp::Server::new(hub.clone());
+    let mut listening = Listening::new(listeners.api.local_addr()?);
     if let Some(listener) = listeners.mqtt {
         listening.mqtt = Some(listener.local_addr()?);
         let (_, config) = watch::channel(tls.config(&[])?);
@@ -233,18 +240,40 @@ async fn listen(
         listening.mqtt_plain = Some(listener.local_addr()?);
         head.listen(listener, weir_mqtt::Security::Plain);
     }
+    if let Some(listener) = listeners.amqp {
+        listening.amqp = Some(listener.local_addr()?);
+        let (_, config) = watch::channel(tls.config(&[])?);
+        amqp.listen(listener, weir_amqp::Security::Tls(config));
+    }
+    if let Some(listener) = listeners.https {
+        listening.https = Some(listener.local_addr()?);
+        let upgrades = upgrades(hub, &head, &amqp);
+        weir_api::https::listen(listener, hub.clone(), tls.config(&["http/1.1"])?, upgrades);
+    }
     let api_tls = if settings.api_tls { Some(tls.config(&["http/1.1"])?) } else { None };
     crate::admin_token::ensure(hub, &settings.data_dir).await?;
-    let named = [
-        ("api", Some(listening.api)),
-        ("mqtt", listening.mqtt),
-        ("mqtt_plain", listening.mqtt_plain),
-    ];
-    let named = named.into_iter().filter_map(|(name, at)| Some((name.to_owned(), at?.to_string())));
-    let options =
-        weir_api::Options { listeners: named.collect(), logs: settings.logs.clone(), tls: api_tls };
+    let options = weir_api::Options {
+        listeners: listening.shown(),
+        logs: settings.logs.clone(),
+        tls: api_tls,
+    };
     weir_api::serve(listeners.api, hub.clone(), options);
     Ok(listening)
+}
+
+/// Hands WebSockets to the head of what is spoken on them.
+fn upgrades(hub: &Hub, mqtt: &weir_mqtt::Server, amqp: &weir_amqp::Server) -> Upgrades {
+    let (head, stop) = (mqtt.clone(), hub.tasks().stop());
+    let mqtt: Upgrade = Arc::new(move |socket, peer| {
+        let (head, stop) = (head.clone(), stop.clone());
+        Box::pin(async move { head.serve(socket, peer, stop).await })
+    });
+    let (head, stop) = (amqp.clone(), hub.tasks().stop());
+    let amqp: Upgrade = Arc::new(move |socket, peer| {
+        let (head, stop) = (head.clone(), stop.clone());
+        Box::pin(async move { head.serve(socket, peer, stop).await })
+    });
+    Upgrades { mqtt, amqp }
 }
 
 fn keep_certificate(tasks: &TaskGroup, pki: Pki, tls: Arc<TlsServer>) {

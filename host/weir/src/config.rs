@@ -75,10 +75,10 @@ pub struct Listen {
     /// MQTT over TLS.
     #[serde(with = "address")]
     pub mqtt: Option<SocketAddr>,
-    /// AMQP over TLS. Accepted, not built yet.
+    /// AMQP 1.0 over TLS.
     #[serde(with = "address")]
     pub amqp: Option<SocketAddr>,
-    /// HTTPS and WebSockets for devices and modules. Accepted, not built yet.
+    /// HTTPS and WebSockets for devices, modules and service scripts.
     #[serde(with = "address")]
     pub https: Option<SocketAddr>,
     /// The REST API. Beyond loopback only with `[api] tls = true`. Always on: without it nothing could

@@ -79,6 +79,8 @@ async fn start(args: &Wish, data_dir: PathBuf, out: &std::path::Path) -> Result<
             device_id: "demo-gateway".parse::<DeviceId>()?,
             mqtt: Some(loopback(0)),
             mqtt_plain: None,
+            amqp: None,
+            https: None,
             api: loopback(port),
             api_tls: false,
             durability: Durability::Power,

@@ -17,13 +17,31 @@ pub struct Listening {
     /// MQTT without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mqtt_plain: Option<SocketAddr>,
+    /// AMQP over TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amqp: Option<SocketAddr>,
+    /// HTTPS and WebSockets for devices, modules and service scripts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<SocketAddr>,
 }
 
 impl Listening {
+    /// Of a hub that has only its API.
+    #[must_use]
+    pub fn new(api: SocketAddr) -> Self {
+        Self { api, mqtt: None, mqtt_plain: None, amqp: None, https: None }
+    }
+
     /// Names and addresses, for people.
     #[must_use]
     pub fn shown(&self) -> Vec<(String, String)> {
-        let all = [("api", Some(self.api)), ("mqtt", self.mqtt), ("mqtt_plain", self.mqtt_plain)];
+        let all = [
+            ("api", Some(self.api)),
+            ("mqtt", self.mqtt),
+            ("mqtt_plain", self.mqtt_plain),
+            ("amqp", self.amqp),
+            ("https", self.https),
+        ];
         all.into_iter()
             .filter_map(|(name, address)| Some((name.to_owned(), address?.to_string())))
             .collect()

@@ -43,6 +43,8 @@ fn settings(config: &Config, logs: ModuleLogs) -> Settings {
         device_id: config.device_id.clone(),
         mqtt: config.listen.mqtt,
         mqtt_plain: config.listen.mqtt_plain,
+        amqp: config.listen.amqp,
+        https: config.listen.https,
         api: config.listen.api,
         api_tls: config.api.tls,
         durability: store.durability,

@@ -196,7 +196,7 @@ pub(super) async fn put(
     };
     as_in_path(device_id, Some(identity.device.as_str()), "/deviceId")?;
     as_in_path(module_id, identity.module.as_ref().map(ModuleId::as_str), "/moduleId")?;
-    let spec = IdentitySpec { authentication, status, parent };
+    let spec = IdentitySpec { authentication, status, parent, notes: None };
     let (registered, created) = hub.identities().put(hub, identity, spec, expect).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let body = Json(view(hub, &registered, created));
@@ -220,6 +220,7 @@ pub(super) async fn patch(
             .unwrap_or_else(|| record.authentication.clone().into()),
         status: patch.status.unwrap_or(record.status),
         parent: record.parent.clone(),
+        notes: None,
     };
     let (registered, _) = hub.identities().put(hub, identity, spec, expect).await?;
     Ok(Tagged(registered.revision, Json(view(hub, &registered, false))))

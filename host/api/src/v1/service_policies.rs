@@ -20,27 +20,37 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 
 /// A policy that service clients sign their tokens for.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(example = json!({"name": "service", "allows": "twins, direct methods and messages to devices"}))]
-struct ServicePolicy {
+#[schema(as = ServicePolicy, example = json!({
+    "name": "service", "rights": "ServiceConnect",
+    "allows": "twins, direct methods and messages to devices"
+}))]
+struct PolicyView {
     /// As in IoT Hub.
     name: &'static str,
-    /// For people.
+    /// IoT Hub's names of what it allows.
+    rights: String,
+    /// The same for people.
     allows: &'static str,
 }
 
 /// Lists the service policies.
 #[utoipa::path(get, path = "/service-policies", operation_id = "listServicePolicies",
     tag = "devices", security(("token" = ["service:read"])), params(PageQuery),
-    responses((status = 200, description = "A page of policies", body = Page<ServicePolicy>)))]
-async fn list(query: PageOf) -> Result<Page<ServicePolicy>, Problem> {
+    responses((status = 200, description = "A page of policies", body = Page<PolicyView>)))]
+async fn list(query: PageOf) -> Result<Page<PolicyView>, Problem> {
     let wanted = query.0.wanted()?;
     let after = wanted.after.as_deref();
-    let found = SERVICE_POLICIES.iter().filter(|(name, _)| after.is_none_or(|after| *name > after));
+    let found =
+        SERVICE_POLICIES.iter().filter(|policy| after.is_none_or(|after| policy.name > after));
     let found = found.take(wanted.and_one()).collect();
     Ok(wanted.page(
         found,
-        |(name, _)| (*name).to_owned(),
-        |(name, allows)| ServicePolicy { name, allows },
+        |policy| policy.name.to_owned(),
+        |policy| PolicyView {
+            name: policy.name,
+            rights: policy.rights.to_string(),
+            allows: policy.allows,
+        },
     ))
 }
 
@@ -50,7 +60,7 @@ async fn list(query: PageOf) -> Result<Page<ServicePolicy>, Problem> {
 #[utoipa::path(get, path = "/service-policies/{name}/connection-string",
     operation_id = "getServiceConnectionString", tag = "devices",
     security(("token" = ["service:admin"])),
-    params(("name" = String, Path, description = "`iothubowner` or `service`", example = "service")),
+    params(("name" = String, Path, description = "`iothubowner`, `service`, `registryRead`, `registryReadWrite` or `device`", example = "service")),
     responses((status = 200, description = "The connection string", body = ConnectionString)),
     extensions(("x-errors" = json!(["not-found", "store-unavailable"]))))]
 async fn connection_string(

@@ -127,7 +127,7 @@ async fn a_key_is_exchanged_and_only_who_came_with_it_leaves() {
         let proven = hub.hub.authenticate(&pump(), Credentials::of(Some(&token), &[])).unwrap();
         hub.hub.connect(proven, "mqtt", "here").unwrap()
     };
-    let mut session = connect(before.json["secondaryKey"].as_str().unwrap());
+    let session = connect(before.json["secondaryKey"].as_str().unwrap());
     let rotate = |which: &str| hub.call("POST", path).json(&json!({ "rotate": which }));
     let after = rotate("primary").send().await;
     assert_eq!(after.status, 200, "{after:?}");

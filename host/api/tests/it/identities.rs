@@ -40,7 +40,8 @@ async fn identities_of_modules_live_below_their_device() {
     let text = text.json["connectionString"].as_str().unwrap();
     assert!(text.contains(&format!("DeviceId={EDGE};ModuleId=receiver;SharedAccessKey={KEY}")));
     let list = hub.get(&format!("/api/v1/devices/{EDGE}/modules")).await;
-    assert_eq!(list.json["items"][0]["moduleId"], "receiver");
+    let names = list.json["items"].as_array().unwrap().iter().map(|module| &module["moduleId"]);
+    assert_eq!(names.collect::<Vec<_>>(), ["$edgeAgent", "$edgeHub", "receiver"]);
     let nobody = hub.put("/api/v1/devices/nobody/modules/m", json!({})).await;
     assert_eq!(nobody.refusal(), (404, "not-found"));
     assert_eq!(hub.delete(&format!("/api/v1/devices/{EDGE}")).await.refusal(), (409, "conflict"));
@@ -114,7 +115,10 @@ async fn service_clients_get_a_key_that_stays() {
     let unknown = hub.get("/api/v1/service-policies/root/connection-string").await;
     assert_eq!(unknown.refusal(), (404, "not-found"));
     let list = hub.get("/api/v1/service-policies").await;
-    assert_eq!(list.json["items"].as_array().unwrap().len(), 2);
+    let names = list.json["items"].as_array().unwrap().iter().map(|policy| &policy["name"]);
+    let expected = ["device", "iothubowner", "registryRead", "registryReadWrite", "service"];
+    assert_eq!(names.collect::<Vec<_>>(), expected);
+    assert_eq!(list.json["items"][4]["rights"], "ServiceConnect");
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ pub const ORIGIN_MODULE: &str = "weir-origin-module";
 const OUTPUT: &str = "$.on";
 const SENDER_DEVICE: &str = "$.cdid";
 const SENDER_MODULE: &str = "$.cmid";
+/// What the SDKs call [`SystemProperty::Ack`] in a cloud-to-device message.
+const COMMAND_ACK: &str = "iothub-ack";
 
 /// What a client said beside the body.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -128,27 +130,11 @@ fn only_the_hub_sets(key: &str) -> bool {
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Appends the bag of a delivery: application properties, the first sender if there is one, system
-/// properties by their short names, and always the sender. Every pair has an `=`, because the Node
-/// SDK reads a bare key as the text `undefined`.
+/// properties by their short names, and always the sender.
 pub fn push_bag(message: &StampedMessage, out: &mut String) {
     out.reserve(message.properties().encoded().len() + 96);
-    let start = out.len();
-    let mut push = |key: &str, value: &str| {
-        if out.len() > start {
-            out.push('&');
-        }
-        push_encoded(key, out);
-        out.push('=');
-        push_encoded(value, out);
-    };
-    for (key, value) in message.properties().iter() {
-        if let Key::Application(name) = key
-            && name != OUTPUT
-            && !only_the_hub_sets(name)
-        {
-            push(name, value.unwrap_or_default());
-        }
-    }
+    let mut push = pairs(out);
+    push_application(message, &mut push);
     if let Some(Identity { device, module }) = message.origin() {
         push(ORIGIN_DEVICE, device.as_str());
         if let Some(module) = module {
@@ -165,6 +151,46 @@ pub fn push_bag(message: &StampedMessage, out: &mut String) {
     push(SENDER_DEVICE, message.device().as_str());
     if let Some(module) = message.module() {
         push(SENDER_MODULE, module.as_str());
+    }
+}
+
+/// Appends the bag of a cloud-to-device message: as for a delivery, but nobody is named as the sender, and
+/// the wish for feedback has the longer name that receivers know.
+pub fn push_command_bag(message: &StampedMessage, out: &mut String) {
+    out.reserve(message.properties().encoded().len() + 96);
+    let mut push = pairs(out);
+    push_application(message, &mut push);
+    for (key, value) in message.properties().iter() {
+        if let Key::System(property) = key
+            && let Some(name) = delivered_name(property)
+        {
+            let name = if property == SystemProperty::Ack { COMMAND_ACK } else { name };
+            push(name, value.unwrap_or_default());
+        }
+    }
+}
+
+/// Writes pairs; every pair has an `=`, because the Node SDK reads a bare key as the text `undefined`.
+fn pairs(out: &mut String) -> impl FnMut(&str, &str) {
+    let start = out.len();
+    move |key, value| {
+        if out.len() > start {
+            out.push('&');
+        }
+        push_encoded(key, out);
+        out.push('=');
+        push_encoded(value, out);
+    }
+}
+
+fn push_application(message: &StampedMessage, push: &mut impl FnMut(&str, &str)) {
+    for (key, value) in message.properties().iter() {
+        if let Key::Application(name) = key
+            && name != OUTPUT
+            && !only_the_hub_sets(name)
+        {
+            push(name, value.unwrap_or_default());
+        }
     }
 }
 
@@ -304,6 +330,31 @@ mod tests {
         let now = Timestamp::from_secs(2);
         let on = first.forward(Message::default(), &edge("filter"), MessageId(2), now);
         assert_eq!(bag_of(&on), "weir-origin-device=leaf&%24.cdid=edge&%24.cmid=filter");
+    }
+
+    #[test]
+    fn a_command_has_the_names_that_the_sdks_read() {
+        let bag = "$.mid=m&$.cid=c&$.uid=u&$.to=%2Fdevices%2FD&$.ct=t&$.ce=utf-8&$.exp=e&ack=full&a=b%2Fc";
+        let bag = decode_bag(bag).unwrap();
+        let message = stamped(bag.properties, &edge("m"));
+        let mut written = String::new();
+        push_command_bag(&message, &mut written);
+        let mut pairs: Vec<_> = written.split('&').collect();
+        pairs.sort_unstable();
+        assert_eq!(
+            pairs,
+            [
+                "%24.ce=utf-8",
+                "%24.cid=c",
+                "%24.ct=t",
+                "%24.exp=e",
+                "%24.mid=m",
+                "%24.to=%2Fdevices%2FD",
+                "%24.uid=u",
+                "a=b%2Fc",
+                "iothub-ack=full",
+            ]
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose,
 };
 use weir_core::id::Identity;
+use weir_core::identity::Notes;
 
 const HUB: &str = "hub.example";
 const GATEWAY: &str = "gateway.example";
@@ -32,6 +33,8 @@ fn record(identity: Identity, authentication: Authentication) -> IdentityRecord 
         status: Status::Enabled,
         authentication,
         parent: None,
+        notes: Notes::default(),
+        status_updated: None,
         created: NOW,
         updated: NOW,
     }

@@ -346,6 +346,9 @@ impl Modules {
             }
         }
         hub.store().delete_module_state(name.as_str()).await?;
+        let identity = Identity::module(hub.edge_device().clone(), name.clone());
+        let commit = async |twin| hub.store().write(twin).await.map_err(|e| mismatch(name, e));
+        hub.twins().delete_with(hub, &[identity], commit).await?;
         hub.serve_inputs(name).await;
         Ok(())
     }

@@ -81,7 +81,9 @@ impl Runner {
         self.reload_state().await;
         let full = match &error {
             CommitError::Full { endpoint, .. } => *endpoint,
-            CommitError::Unavailable { .. } | CommitError::Broken { .. } => None,
+            CommitError::Unavailable { .. }
+            | CommitError::Broken { .. }
+            | CommitError::Mismatch { .. } => None,
         };
         let on = full.and_then(|endpoint| self.hub.endpoint_name(endpoint));
         self.set_state(State::Paused { on });

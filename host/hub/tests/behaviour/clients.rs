@@ -47,7 +47,7 @@ async fn only_what_a_client_acknowledged_counts_as_delivered() {
     hub.send("a", &["1", "2", "3"]).await;
     let consumer = Arc::new(TakesOne::default());
     let sink = Identity::module("E".parse().unwrap(), "sink".parse().unwrap());
-    let mut session = hub.connect(&sink).await;
+    let session = hub.connect(&sink).await;
     session.take_inputs(Arc::clone(&consumer) as Arc<dyn Consumer>);
     wait_for("three deliveries", || async { hub.queue(SINK).await.is_empty().then_some(()) }).await;
     let ids = consumer.0.lock().unwrap().clone();
@@ -65,7 +65,7 @@ async fn only_what_a_client_acknowledged_counts_as_delivered() {
 #[tokio::test]
 async fn a_token_ends_by_the_clock_on_the_wall_also_when_that_is_set() {
     let hub = TestHub::with_clock(Clock::manual(Timestamp::from_secs(1_000_000))).await;
-    let mut session = hub.connect(&Identity::device("a".parse().unwrap())).await;
+    let session = hub.connect(&Identity::device("a".parse().unwrap())).await;
     tokio::time::pause();
     let minute = Duration::from_secs(60);
     assert!(timeout(minute, session.left()).await.is_err());
@@ -94,7 +94,7 @@ async fn what_a_deleted_route_has_queued_is_delivered_also_after_a_restart() {
     for (module, waiting) in [("sink", vec!["1", "2"]), ("m", vec!["3"])] {
         let consumer = Arc::new(TakesAll::default());
         let identity = Identity::module("E".parse().unwrap(), module.parse().unwrap());
-        let mut session = hub.connect(&identity).await;
+        let session = hub.connect(&identity).await;
         session.take_inputs(Arc::clone(&consumer) as Arc<dyn Consumer>);
         let got = || async {
             let got = consumer.0.lock().unwrap().clone();

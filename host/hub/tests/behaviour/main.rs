@@ -14,3 +14,4 @@ mod presence;
 mod retrying;
 mod state;
 mod swapping;
+mod twins;

@@ -1,7 +1,7 @@
 //! Committing a group: its rows into one text, the text to SQLite, the result to everyone.
 
 use super::Writer;
-use super::group::{Group, Part};
+use super::group::{ChangePart, Group, Part};
 use super::script::{self, Script, Values};
 use crate::Error;
 use crate::message::{Appended, CommitError, Committed, Refused, Why};
@@ -167,6 +167,7 @@ impl Writer {
         script.list(&script::DELETE_DEAD_LETTERS, &group.replayed, |values, id| {
             values.add(id.0.cast_signed());
         });
+        self.write_documents(group, script);
     }
 
     /// At the end, when nothing more is handed out: whatever a consumer has seen gets a row that says
@@ -219,7 +220,8 @@ impl Writer {
         }
         for change in group.changes {
             let first = (!change.change.append.is_empty()).then_some(Sequence(change.first));
-            drop(change.reply.send(Ok(Committed { first, unknown: change.unknown })));
+            let ChangePart { unknown, revision, reply, .. } = change;
+            drop(reply.send(Ok(Committed { first, unknown, revision })));
         }
         self.note_usage();
         if room {
@@ -230,6 +232,7 @@ impl Writer {
     pub(super) fn group_failed(&mut self, group: Group, error: &Arc<Error>) {
         self.segments.roll_back();
         self.builder.forget();
+        self.last_revision = None;
         for part in group.parts {
             part.undo();
         }

@@ -61,6 +61,7 @@ fn only_settles(change: &Change) -> bool {
     change.append.is_empty()
         && change.state.is_none()
         && change.replayed.is_empty()
+        && change.documents.is_empty()
         && change.settle.iter().all(|(_, _, disposition)| *disposition == Disposition::Done)
 }
 

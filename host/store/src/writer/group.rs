@@ -1,5 +1,6 @@
 //! A group: what one transaction will do, and how to undo its traces in memory when it fails.
 
+use super::documents::Written;
 use crate::chain::Chain;
 use crate::message::{
     Append, Appended, Change, CommitError, Committed, DeadLetterId, EndpointId, Why,
@@ -97,6 +98,7 @@ pub(super) struct ChangePart {
     pub(super) chain: Chain,
     pub(super) first: u64,
     pub(super) unknown: usize,
+    pub(super) revision: Option<u64>,
     pub(super) reply: oneshot::Sender<Result<Committed, CommitError>>,
 }
 
@@ -128,6 +130,8 @@ pub(super) struct Group {
     /// The last change of each key, by module and key.
     pub(super) state: BTreeMap<(String, String), StateChange>,
     pub(super) replayed: Vec<DeadLetterId>,
+    /// The last write of each document, by kind and key.
+    pub(super) documents: BTreeMap<(&'static str, String), Written>,
     pub(super) messages: usize,
     pub(super) bytes: usize,
 }
@@ -160,6 +164,7 @@ impl Group {
             && self.changes.is_empty()
             && self.state.is_empty()
             && self.replayed.is_empty()
+            && self.documents.is_empty()
     }
 
     /// True when no further job is taken in.

@@ -12,6 +12,7 @@
 mod checkpoint;
 mod commit;
 mod company;
+mod documents;
 mod group;
 mod outage;
 mod plan;
@@ -127,6 +128,8 @@ pub struct Writer {
     segments: Segments,
     builder: Builder,
     next_sequence: u64,
+    /// The revision that a document was given last; none when it must be read.
+    last_revision: Option<u64>,
     dead_letters_grew: bool,
     /// Bytes of the file that hold no bodies, as measured last.
     other_bytes: u64,
@@ -157,6 +160,7 @@ impl Writer {
             segments: start.segments,
             builder,
             next_sequence: start.next_sequence,
+            last_revision: None,
             dead_letters_grew: true,
             other_bytes: 0,
             outage: None,
@@ -292,6 +296,8 @@ impl Writer {
                     config.done(Err(self.outage_copy()));
                     return Ok(());
                 }
+                // It may write documents.
+                self.last_revision = None;
                 let result = self.database.transaction(config.as_mut()).await;
                 match result {
                     Ok(()) => config.done(Ok(())),

@@ -90,7 +90,9 @@ impl Writer {
         match &self.outage {
             None => true,
             Some(outage) => {
-                let takes_away = change.append.is_empty() && change.state.is_none();
+                let takes_away = change.append.is_empty()
+                    && change.state.is_none()
+                    && change.documents.is_empty();
                 outage.failure == Failure::Full && takes_away && self.database.open().await.is_ok()
             }
         }

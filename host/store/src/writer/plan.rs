@@ -4,6 +4,7 @@
 //! makes room before it refuses. What a change settles frees its room at once, because it leaves in
 //! the same transaction.
 
+use super::documents::Unmet;
 use super::group::{AppendPart, ChangePart, DeadRow, Dropped, Group, Part, Settled};
 use super::{AppendJob, ChangeJob, Job, Writer};
 use crate::Error;
@@ -110,6 +111,21 @@ impl Writer {
                 return None;
             }
         };
+        match self.check_documents(group, &job.change.documents).await {
+            Ok(None) => {}
+            Ok(Some(Unmet { at, present })) => {
+                job.chain.snap();
+                let change = job.change;
+                drop(job.reply.send(Err(CommitError::Mismatch { at, present, change })));
+                return None;
+            }
+            Err(cause) => {
+                job.chain.snap();
+                let cause = Arc::new(Error::database("read a document")(cause));
+                drop(job.reply.send(Err(refusal_of(Why::Unavailable(cause), job.change))));
+                return None;
+            }
+        }
         loop {
             let targets: Vec<Target> = job
                 .change
@@ -155,10 +171,11 @@ impl Writer {
             group.state.extend(keyed);
         }
         group.replayed.extend(&job.change.replayed);
+        let revision = self.put_documents(group, &job.change.documents);
         group.messages += job.change.settle.len();
         group.bytes += usize::try_from(bytes).unwrap_or(0);
         let ChangeJob { change, encoded, chain, reply } = job;
-        group.changes.push(ChangePart { change, encoded, chain, first, unknown, reply });
+        group.changes.push(ChangePart { change, encoded, chain, first, unknown, revision, reply });
         None
     }
 

@@ -91,9 +91,29 @@ pub(super) const DELETE_STATE: List = List {
     after: ");",
     width: 2,
 };
+pub(super) const PUT_REVISION: List = List {
+    before: "REPLACE INTO document_revision (id, last) SELECT 1, column1 FROM (VALUES ",
+    row: "(?)",
+    after: ") WHERE column1 IS NOT NULL;",
+    width: 1,
+};
+pub(super) const PUT_DOCUMENTS: List = List {
+    before: "INSERT INTO document (kind, key, revision, body) \
+             SELECT column1, column2, column3, column4 FROM (VALUES ",
+    row: "(?,?,?,?)",
+    after: ") WHERE column1 IS NOT NULL ON CONFLICT (kind, key) \
+            DO UPDATE SET revision = excluded.revision, body = excluded.body;",
+    width: 4,
+};
+pub(super) const DELETE_DOCUMENTS: List = List {
+    before: "DELETE FROM document WHERE (kind, key) IN (VALUES ",
+    row: "(?,?)",
+    after: ");",
+    width: 2,
+};
 /// Every list, for the test that looks at the plans.
 #[cfg(test)]
-pub(crate) const LISTS: [&List; 10] = [
+pub(crate) const LISTS: [&List; 13] = [
     &PUT_SLOTS,
     &PUT_SEGMENTS,
     &DELETE_SEGMENTS,
@@ -104,6 +124,9 @@ pub(crate) const LISTS: [&List; 10] = [
     &DELETE_DEAD_LETTERS,
     &PUT_STATE,
     &DELETE_STATE,
+    &PUT_REVISION,
+    &PUT_DOCUMENTS,
+    &DELETE_DOCUMENTS,
 ];
 
 impl List {

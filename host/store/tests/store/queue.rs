@@ -361,7 +361,7 @@ async fn a_change_is_committed_whole() {
             "counter".to_owned(),
             vec![set("seen", Some(value.clone())), set("gone", Some(value.clone()))],
         )),
-        replayed: Vec::new(),
+        ..Change::default()
     };
     let committed = rig.commit(change).await.unwrap();
     assert!(committed.first.is_some());

@@ -23,7 +23,7 @@ pub struct ConnectionStringArgs {
     /// Of a service client
     #[arg(long, group = "whose")]
     service: bool,
-    /// Policy of the service client: iothubowner or service
+    /// Policy of the service client: iothubowner, service, registryRead, registryReadWrite, device
     #[arg(long, value_name = "NAME", default_value = "iothubowner", requires = "service")]
     policy: String,
     #[command(flatten)]

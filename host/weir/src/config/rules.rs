@@ -114,8 +114,6 @@ pub(super) fn notices(config: &Config) -> Vec<String> {
             found.push(format!("{key} is accepted and has no effect: {what} not built yet"));
         }
     };
-    unused(config.listen.amqp.is_some(), "listen.amqp", "the AMQP listener is");
-    unused(config.listen.https.is_some(), "listen.https", "the HTTPS listener for devices is");
     unused(!config.docker.is_empty(), "[docker]", "Docker modules are");
     let elevated = config.allow_elevated_docker_permissions;
     unused(elevated, "allow_elevated_docker_permissions", "Docker modules are");

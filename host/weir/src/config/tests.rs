@@ -150,10 +150,10 @@ fn the_api_beyond_loopback_needs_tls() {
 
 #[test]
 fn what_is_not_built_yet_is_accepted_and_said() {
-    let text = "allow_elevated_docker_permissions = true\n[listen]\namqp = '0.0.0.0:5671'\nhttps = '0.0.0.0:443'\n[docker]\nuri = 'unix:///var/run/docker.sock'\n[docker.policy]\ncap_add = []";
+    let text = "allow_elevated_docker_permissions = true\n[docker]\nuri = 'unix:///var/run/docker.sock'\n[docker.policy]\ncap_add = []";
     let loaded = load(text, &Environment::default()).unwrap();
-    assert_eq!(loaded.notices.len(), 5);
-    assert!(loaded.notices[1].starts_with("listen.https "));
+    assert_eq!(loaded.notices.len(), 3);
+    assert!(loaded.notices[0].starts_with("[docker] "));
 }
 
 #[test]

@@ -204,7 +204,8 @@ impl Run {
                 Answer::Change(Err(
                     CommitError::Full { change, .. }
                     | CommitError::Unavailable { change, .. }
-                    | CommitError::Broken { change },
+                    | CommitError::Broken { change }
+                    | CommitError::Mismatch { change, .. },
                 )) => self.is_untouched(step, &change),
             }
         }

@@ -39,25 +39,25 @@ struct Record {
 
 /// Sources of connections that have failed, or have not proven who they are yet.
 #[derive(Debug, Default)]
-pub(crate) struct Sources(Mutex<HashMap<IpAddr, Record>>);
+pub(super) struct Sources(Mutex<HashMap<IpAddr, Record>>);
 
 /// A connection that has not proven who it is.
 #[derive(Debug)]
-pub(crate) struct Visit {
+pub(super) struct Visit {
     sources: Arc<Sources>,
     source: IpAddr,
 }
 
 /// A source has as many connections as it may have that have not proven who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Crowded {
+pub(super) struct Crowded {
     /// It was not so a moment ago.
-    pub(crate) news: bool,
+    pub(super) news: bool,
 }
 
 impl Sources {
     /// A connection comes.
-    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Visit, Crowded> {
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Visit, Crowded> {
         let source = source_of(address);
         let mut records = self.lock();
         if !records.contains_key(&source) && records.len() >= SOURCES {
@@ -87,7 +87,7 @@ impl Sources {
 
 impl Visit {
     /// The credentials were refused; says how long the client is to wait for its answer.
-    pub(crate) fn failed(&self, now: Instant) -> Duration {
+    pub(super) fn failed(&self, now: Instant) -> Duration {
         let mut records = self.sources.lock();
         let Some(record) = records.get_mut(&self.source) else { return Duration::ZERO };
         record.failures = record.failures.saturating_add(1);

@@ -1,32 +1,41 @@
-//! The client as the consumer of its module's inputs.
+//! A connected client as the consumer of its module's inputs, for every head.
 //!
 //! The hub's dispatchers call [`Inputs::deliver`]; parcels go through a short channel to the
 //! connection, which answers them. When the connection is gone, so is the channel.
 
-use crate::outbound::Parcel;
 use tokio::sync::{mpsc, oneshot};
 use weir_core::port::{Answer, Batch, BoxFuture, Consumer, Fault, Outcome};
 
 /// Parcels that wait for the connection: one to have the next at hand.
 const PARCELS: usize = 1;
 
+/// A batch on its way to the client, and the way back for its answer.
+#[derive(Debug)]
+pub struct Parcel {
+    /// What is to be delivered.
+    pub batch: Batch,
+    /// Whoever takes the parcel answers it, when it ends at the latest.
+    pub answer: oneshot::Sender<Result<Answer, Fault>>,
+}
+
 /// What the hub holds of a connected client.
 #[derive(Debug)]
-pub(crate) struct Inputs(mpsc::Sender<Parcel>);
+pub struct Inputs(mpsc::Sender<Parcel>);
 
 /// Parcels as the connection gets them; answers those it leaves.
 #[derive(Debug)]
-pub(crate) struct Parcels(mpsc::Receiver<Parcel>);
+pub struct Parcels(mpsc::Receiver<Parcel>);
 
 /// Both ends.
-pub(crate) fn inputs() -> (Inputs, Parcels) {
+#[must_use]
+pub fn inputs() -> (Inputs, Parcels) {
     let (sender, receiver) = mpsc::channel(PARCELS);
     (Inputs(sender), Parcels(receiver))
 }
 
 impl Parcels {
     /// The next parcel; none when nobody can send one. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Option<Parcel> {
+    pub async fn next(&mut self) -> Option<Parcel> {
         self.0.recv().await
     }
 }
