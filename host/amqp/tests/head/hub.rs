@@ -10,13 +10,14 @@ use weir_amqp::{Security, Server};
 use weir_core::clock::{Clock, Timestamp};
 use weir_core::digest::Digest;
 use weir_core::id::Identity;
-use weir_core::identity::{Authentication, AuthenticationBody, AuthenticationType, Status};
+use weir_core::identity::{Authentication, Status};
 use weir_core::message::StampedMessage;
 use weir_core::module::Ceilings;
 use weir_core::port::{
     BoxFuture, ComponentFacts, Instance, ModuleRuntime, ModuleStart, RuntimeError,
 };
 use weir_core::sas;
+use weir_core::twin::{Mode, Patch, Section, TwinChange};
 use weir_hub::authenticate::make_token;
 use weir_hub::tasks::{TaskGroup, TaskKind};
 use weir_hub::{Config, Hub, IdentitySpec, Parts, QueueDefaults, RouteSpec};
@@ -45,9 +46,8 @@ impl ModuleRuntime for NoModules {
 pub(crate) struct TestHub {
     pub(crate) hub: Hub,
     pub(crate) address: SocketAddr,
-    pub(crate) server: Server,
     storage: TaskGroup,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl TestHub {
@@ -89,7 +89,7 @@ impl TestHub {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         server.listen(listener, Security::Plain);
-        Self { hub, address, server, storage, folder }
+        Self { hub, address, storage, _folder: folder }
     }
 
     /// A token of an identity, which is made if there is none.
@@ -109,19 +109,6 @@ impl TestHub {
 
     async fn put(&self, identity: &Identity, spec: IdentitySpec) {
         self.hub.identities().put(&self.hub, identity.clone(), spec, Expect::Any).await.unwrap();
-    }
-
-    /// Makes a device that shows this certificate.
-    pub(crate) async fn trust(&self, identity: &Identity, certificate: &[u8]) {
-        let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
-        let thumbprint: String = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
-        let body = serde_json::json!({
-            "type": "selfSigned",
-            "x509Thumbprint": { "primaryThumbprint": thumbprint, "secondaryThumbprint": null },
-        });
-        let authentication: AuthenticationBody = serde_json::from_value(body).unwrap();
-        assert_eq!(authentication.kind, AuthenticationType::SelfSigned);
-        self.put(identity, IdentitySpec { authentication, ..IdentitySpec::default() }).await;
     }
 
     pub(crate) async fn disable(&self, identity: &Identity) {
@@ -167,15 +154,28 @@ impl TestHub {
         self.hub.store().set_limit(self.endpoint(), limit);
     }
 
+    /// Changes desired properties as an operator would.
+    pub(crate) async fn desire(&self, of: &Identity, patch: serde_json::Value) {
+        let patch = Patch::parse(Section::Desired, patch.to_string().as_bytes()).unwrap();
+        let change = TwinChange { mode: Mode::Merge, desired: Some(patch), tags: None };
+        self.hub.twins().change(&self.hub, of, change, None, "test").await.unwrap();
+    }
+
+    /// How many dead letters there are, once there is one.
+    pub(crate) async fn dead_letters(&self) -> usize {
+        for _ in 0..500 {
+            let letters = self.hub.store().dead_letters(None, 100, None).await.unwrap();
+            if !letters.is_empty() {
+                return letters.len();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        0
+    }
+
     pub(crate) async fn stop(&self) {
         assert_eq!(self.hub.tasks().shut_down(Duration::from_secs(9)).await, None);
         self.hub.store().close().await;
         assert_eq!(self.storage.shut_down(Duration::from_secs(1)).await, None);
-    }
-
-    /// Stops the hub and starts it again on the same store.
-    pub(crate) async fn restart(self) -> Self {
-        self.stop().await;
-        Self::open(self.folder, 100).await
     }
 }

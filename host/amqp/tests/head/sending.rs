@@ -129,7 +129,10 @@ async fn azures_batch_format_is_unpacked_all_or_nothing() {
     hub.route().await;
     let mut client = Client::enter(&hub, &leaf()).await;
     let mut link = client.sender(LEAF_EVENTS).await.unwrap();
-    let one = |text: &str| [&[0x00, 0x53, 0x75, 0xa0, text.len() as u8], text.as_bytes()].concat();
+    let one = |text: &str| {
+        let length = u8::try_from(text.len()).unwrap();
+        [&[0x00, 0x53, 0x75, 0xa0, length], text.as_bytes()].concat()
+    };
     let batch = |parts: Vec<Vec<u8>>| {
         let body: Vec<Data> = parts.into_iter().map(|part| Data(part.into())).collect();
         let message =
