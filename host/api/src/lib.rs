@@ -10,6 +10,7 @@
 
 mod auth;
 mod body;
+mod connection;
 mod docs;
 mod etag;
 mod extract;
@@ -26,6 +27,7 @@ mod problem;
 mod rate;
 mod serve;
 mod v1;
+pub mod workload;
 
 pub use openapi::document as openapi_document;
 pub use serve::serve;

@@ -8,6 +8,7 @@
 mod artifact;
 mod check;
 mod clients;
+mod command;
 mod completions;
 mod connection_string;
 mod device;
@@ -15,6 +16,7 @@ mod dlq;
 mod error;
 mod events;
 mod explain;
+mod method;
 mod module;
 mod operation;
 mod queue;
@@ -94,6 +96,10 @@ pub enum Verb {
     ConnectionString(connection_string::ConnectionStringArgs),
     /// Who is connected
     Client(clients::ClientArgs),
+    /// Direct methods: call one
+    Method(method::MethodArgs),
+    /// Cloud-to-device messages: send, list, purge
+    Command(command::CommandArgs),
     /// Queues and the messages in them
     Queue(queue::QueueArgs),
     /// Dead letters: messages that could not be delivered
@@ -214,6 +220,8 @@ async fn run(
         Verb::Device(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::ConnectionString(args) => args.run(&args.hub.connect(environment)?, console).await,
         Verb::Client(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
+        Verb::Method(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
+        Verb::Command(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Queue(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Dlq(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Upstream(args) => args.verb.run(&args.hub.connect(environment)?, console).await,

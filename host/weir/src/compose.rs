@@ -3,7 +3,9 @@
 //! The only place that knows every crate. [`Settings`] are plain values: `config` makes them from the
 //! host's file, the demo makes its own.
 
-use crate::pki::{self, Pki};
+use crate::certificates;
+use crate::config;
+use crate::pki::{self, EdgeCaFiles, Pki};
 use crate::ready::{Listening, ReadyFile};
 use crate::tls::TlsServer;
 use anyhow::{Context, Result};
@@ -13,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 use weir_api::https::{Upgrade, Upgrades};
+use weir_api::workload::{self, Authority, SocketOptions, Workload};
 use weir_core::clock::Clock;
 use weir_core::id::DeviceId;
 use weir_core::module::Ceilings;
@@ -23,10 +26,6 @@ use weir_hub::tasks::{TaskGroup, TaskKind};
 use weir_hub::{Hub, ModuleLogs, Parts, QueueDefaults};
 use weir_store::{Durability, Opened, Store};
 use weir_wasm::{Compiler, Runtime};
-
-/// How often the server certificate is looked at: renewal is a state, not a timer, so a jump of the
-/// clock is noticed within this time.
-const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
 
 /// Everything that decides what a hub is.
 #[derive(Debug, Clone)]
@@ -69,6 +68,10 @@ pub struct Settings {
     pub logs: ModuleLogs,
     /// PEM files with the roots of CA-signed devices.
     pub device_ca_files: Vec<PathBuf>,
+    /// An edge CA that the operator brings.
+    pub edge_ca: Option<EdgeCaFiles>,
+    /// The workload API.
+    pub workload: config::Workload,
 }
 
 /// A hub that takes messages.
@@ -94,9 +97,11 @@ pub async fn start(settings: Settings) -> Result<Running> {
         &settings.data_dir.join("pki"),
         &settings.hostname,
         &settings.iothub_hostname,
+        settings.edge_ca.clone(),
         clock.clone(),
     )
     .context("the certificates could not be opened")?;
+    let pki = Arc::new(pki);
     let tls = Arc::new(TlsServer::new(pki.server_certificate()?)?);
     let listeners = bind(&settings).await?;
     let opened = Store::open(weir_store::Options {
@@ -130,8 +135,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let hub = Hub::start(config, clock, parts, tasks.clone())
         .await
         .context("the hub could not be started")?;
-    let listening = listen(&hub, &settings, listeners, &tls).await?;
-    keep_certificate(&tasks, pki, tls);
+    let listening = listen(&hub, &settings, listeners, &tls, &pki).await?;
+    certificates::keep(&hub, pki, tls);
     hub.set_ready(true);
     let ready = ReadyFile::write(&settings.data_dir, &listening, settings.api_tls)?;
     info!(device = %settings.device_id, api = %listening.api, "the hub is ready");
@@ -200,6 +205,7 @@ struct Listeners {
     mqtt_plain: Option<TcpListener>,
     amqp: Option<TcpListener>,
     https: Option<TcpListener>,
+    workload: Option<TcpListener>,
     api: TcpListener,
 }
 
@@ -218,6 +224,7 @@ async fn bind(settings: &Settings) -> Result<Listeners> {
         mqtt_plain: maybe("mqtt_plain", settings.mqtt_plain).await?,
         amqp: maybe("amqp", settings.amqp).await?,
         https: maybe("https", settings.https).await?,
+        workload: maybe("the workload api", settings.workload.http).await?,
         api: one("api", settings.api).await?,
     })
 }
@@ -227,6 +234,7 @@ async fn listen(
     settings: &Settings,
     listeners: Listeners,
     tls: &Arc<TlsServer>,
+    pki: &Arc<Pki>,
 ) -> Result<Listening> {
     let head = weir_mqtt::Server::new(hub.clone());
     let amqp = weir_amqp::Server::new(hub.clone());
@@ -250,6 +258,7 @@ async fn listen(
         let upgrades = upgrades(hub, &head, &amqp);
         weir_api::https::listen(listener, hub.clone(), tls.config(&["http/1.1"])?, upgrades);
     }
+    listening.workload = serve_modules(hub, settings, listeners.workload, pki)?;
     let api_tls = if settings.api_tls { Some(tls.config(&["http/1.1"])?) } else { None };
     crate::admin_token::ensure(hub, &settings.data_dir).await?;
     let options = weir_api::Options {
@@ -259,6 +268,39 @@ async fn listen(
     };
     weir_api::serve(listeners.api, hub.clone(), options);
     Ok(listening)
+}
+
+/// The workload API: a port where one is wanted, and a socket for each module.
+fn serve_modules(
+    hub: &Hub,
+    settings: &Settings,
+    listener: Option<TcpListener>,
+    pki: &Arc<Pki>,
+) -> Result<Option<SocketAddr>> {
+    let (bundle, issuer) = (Arc::clone(pki), Arc::clone(pki));
+    let authority = Authority {
+        trust_bundle: Arc::new(move || bundle.trust_bundle_text()),
+        issue: Arc::new(move |purpose| issuer.issue(purpose)),
+    };
+    let options = workload::Options { authority, secret: pki.secret()? };
+    let workload = Workload::new(hub.clone(), options);
+    let config = &settings.workload;
+    if config.sockets {
+        let sockets = SocketOptions {
+            folder: settings.data_dir.join("run").join("workload"),
+            mode: config.mode().context("the mode of the workload sockets is no mode")?,
+            users: config.users.clone(),
+            own_user: rustix::process::getuid().as_raw(),
+            // No module has a container yet.
+            is_of_module: Arc::new(|_, _| None),
+        };
+        workload.keep_sockets(sockets).context("the workload sockets could not be made")?;
+    }
+    let Some(listener) = listener else { return Ok(None) };
+    let address = listener.local_addr()?;
+    let config = config.clone();
+    workload.listen(listener, move |peer| config.is_local(peer));
+    Ok(Some(address))
 }
 
 /// Hands WebSockets to the head of what is spoken on them.
@@ -274,23 +316,4 @@ fn upgrades(hub: &Hub, mqtt: &weir_mqtt::Server, amqp: &weir_amqp::Server) -> Up
         Box::pin(async move { head.serve(socket, peer, stop).await })
     });
     Upgrades { mqtt, amqp }
-}
-
-fn keep_certificate(tasks: &TaskGroup, pki: Pki, tls: Arc<TlsServer>) {
-    tasks.spawn(TaskKind::PerClient, "certificate", move |stop| async move {
-        loop {
-            tokio::select! {
-                () = stop.draining() => return,
-                () = tokio::time::sleep(CERTIFICATE_CHECK) => {}
-            }
-            match pki.server_certificate() {
-                Ok(certificate) => {
-                    if let Err(cause) = tls.reload(certificate) {
-                        warn!(error = %cause, "the server certificate could not be exchanged");
-                    }
-                }
-                Err(cause) => warn!(error = %cause, "the server certificate could not be renewed"),
-            }
-        }
-    });
 }

@@ -2,12 +2,15 @@
 
 mod artifacts;
 mod clients;
+mod commands;
 mod dead_letters;
 mod devices;
 mod events;
 mod explanations;
 mod identity;
+mod keys;
 mod message;
+mod method_calls;
 mod module;
 mod module_identities;
 mod module_logs;
@@ -38,7 +41,10 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         devices::routes(),
         module_identities::routes(),
         service_policies::routes(),
+        keys::routes(),
         clients::routes(),
+        method_calls::routes(),
+        commands::routes(),
         modules::routes(),
         swaps::routes(),
         module_state::routes(),

@@ -14,18 +14,20 @@ mod error;
 mod history;
 mod record;
 mod report;
+mod together;
 mod watch;
 
 pub use error::TwinError;
 pub use history::{HistoryRow, Versions};
 pub use report::PlannedReport;
+pub(crate) use together::Plan;
 pub use watch::DesiredPatches;
 
 use crate::Hub;
 use crate::tasks::TaskKind;
 use cell::{Cell, Cells, Held};
 use record::{Kept, Known, Loaded, Row};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::future::Future;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -71,7 +73,8 @@ impl Twins {
     }
 
     /// An operator's change of desired properties and tags; gives the twin after it. With `expect` only
-    /// if the twin still has this tag. `author` is for the history.
+    /// if the twin still has this tag. `author` is for the history. The desired properties of `$edgeHub`
+    /// are the hub's own configuration, and put in force with the change.
     ///
     /// # Errors
     /// [`TwinError`].
@@ -83,6 +86,9 @@ impl Twins {
         expect: Option<Etag>,
         author: &str,
     ) -> Result<Twin, TwinError> {
+        if change.desired.is_some() && hub.is_hub_twin(of) {
+            return hub.configure(change, expect, author).await;
+        }
         let (of, author) = (of.clone(), author.to_owned());
         in_task(hub, move |hub| async move {
             let cell = hub.twins().cells.get(&of);
@@ -97,7 +103,7 @@ impl Twins {
         let cell = self.cells.get(of);
         let mut held = cell.hold(hub, of).await?;
         let twin = held.loaded().twin();
-        note_known(hub, &mut held, twin.desired.version).await;
+        note_known(hub, &mut held, twin.desired.version, &twin.desired.value).await;
         hub.count_twin(of);
         Ok(twin)
     }
@@ -169,6 +175,38 @@ async fn operate(
     if expect.is_some_and(|expected| expected != present) {
         return Err(TwinError::Mismatch { present });
     }
+    let (prepared, documents) = prepare(hub, held, change, author).await?;
+    if !documents.is_empty() {
+        commit(hub, Change { documents, ..Change::default() }).await?;
+    }
+    Ok(prepared.enforce(held))
+}
+
+/// A twin after a change that is not on disk yet.
+struct Prepared {
+    next: Loaded,
+    told: Option<DesiredPatch>,
+}
+
+impl Prepared {
+    /// It is on disk now: puts it in force.
+    fn enforce(self, held: &mut Held<'_>) -> Twin {
+        let twin = self.next.twin();
+        *held.loaded() = self.next;
+        if let Some(patch) = self.told {
+            held.desired_changed(patch);
+        }
+        twin
+    }
+}
+
+/// The twin after a change, and the documents to be written; none when the change says nothing.
+async fn prepare(
+    hub: &Hub,
+    held: &mut Held<'_>,
+    change: &TwinChange,
+    author: &str,
+) -> Result<(Prepared, Vec<Write>), TwinError> {
     let now = hub.clock().now();
     let mut next = held.loaded().clone();
     let mut documents = Vec::new();
@@ -185,19 +223,12 @@ async fn operate(
     {
         next.tags = step.record(held.of(), &next.tags, now, author, &mut documents);
     }
-    if documents.is_empty() {
-        return Ok(next.twin());
+    if !documents.is_empty() {
+        let write = record::write_operated(held.of(), &next.desired, &next.tags);
+        next.operated_bytes = write.body.as_ref().map_or(0, String::len);
+        documents.push(write);
     }
-    let write = record::write_operated(held.of(), &next.desired, &next.tags);
-    next.operated_bytes = write.body.as_ref().map_or(0, String::len);
-    documents.push(write);
-    commit(hub, Change { documents, ..Change::default() }).await?;
-    let twin = next.twin();
-    *held.loaded() = next;
-    if let Some(patch) = told {
-        held.desired_changed(patch);
-    }
-    Ok(twin)
+    Ok((Prepared { next, told }, documents))
 }
 
 /// Before the history forgets the way back to what the client knows, that is written down.
@@ -213,8 +244,13 @@ async fn keep_base(
     if known.base.is_some() || !forgotten {
         return Ok(None);
     }
-    let value = record::value_at(hub.store(), &of, Section::Desired, before, known.version).await?;
-    known.base = Some(Arc::new(value));
+    let value = record::value_at(hub.store(), &of, Section::Desired, before, known.version).await;
+    known.base = Some(Arc::new(match value {
+        Ok(value) => value,
+        // The way back is lost already: the client will get everything.
+        Err(TwinError::NoVersion { .. } | TwinError::Damaged) => Map::new(),
+        Err(error) => return Err(error),
+    }));
     Ok(Some(record::write_known(&of, known)))
 }
 
@@ -268,16 +304,17 @@ async fn commit(hub: &Hub, change: Change) -> Result<Committed, TwinError> {
     })
 }
 
-/// The client knows a desired version. Written down without anyone waiting: after a crash before the
+/// The client knows a desired version, which says `value`. Written down without anyone waiting: after a crash before the
 /// commit it is told once more.
-async fn note_known(hub: &Hub, held: &mut Held<'_>, version: u64) {
+async fn note_known(hub: &Hub, held: &mut Held<'_>, version: u64, value: &Map<String, Value>) {
     let of = held.of().clone();
+    let forgotten = version + 1 < held.loaded().desired.oldest_row();
     let known = &mut held.loaded().known;
     if known.as_ref().is_some_and(|known| known.version >= version) {
         return;
     }
     let Ok(slot) = hub.store().slot().await else { return };
-    let now = Known { version, base: None };
+    let now = Known { version, base: forgotten.then(|| Arc::new(value.clone())) };
     let documents = vec![record::write_known(&of, &now)];
     let change = Change { documents, ..Change::default() };
     drop(slot.commit(change, &hub.store().chain()));

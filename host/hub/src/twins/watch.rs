@@ -136,7 +136,7 @@ impl DesiredPatches {
     async fn note(&mut self) -> Result<(), TwinError> {
         let Some(has) = self.has.as_mut().filter(|has| !has.noted) else { return Ok(()) };
         let mut held = self.cell.hold(&self.hub, &self.of).await?;
-        note_known(&self.hub, &mut held, has.version).await;
+        note_known(&self.hub, &mut held, has.version, has.value.value()).await;
         has.noted = true;
         Ok(())
     }

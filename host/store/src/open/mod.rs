@@ -5,7 +5,9 @@
 //! 2. A damaged file is moved to `quarantine/`, never repaired in place, and the report says what was
 //!    taken over and what is lost. A start never says that all is well when rows are missing: the
 //!    note beside the database, the checksums and the counts in the directories must all agree.
-//! 3. At any instant of a crash the next start finds either the old file or the finished new one.
+//! 3. The note says which schema the file may have: it is raised before the file is migrated, so that a
+//!    crash in between leaves a file that is believed.
+//! 4. At any instant of a crash the next start finds either the old file or the finished new one.
 
 mod check;
 mod files;
@@ -145,7 +147,10 @@ async fn believe(
 ) -> Result<Sound, Fault> {
     let writer = sqlite::writer_options(&files.database(), options.durability);
     let mut connection = writer.connect().await?;
-    let result = believe_open(&mut connection, options, note, schema).await;
+    let result = match believe_open(&mut connection, options, note).await {
+        Ok(sound) => migrate(&mut connection, files, note, schema).await.map(|()| sound),
+        Err(fault) => Err(fault),
+    };
     match result {
         Ok((seed, starts, loaded, checked_whole)) => {
             Ok(Sound { connection, seed, starts, loaded, checked_whole })
@@ -161,7 +166,6 @@ async fn believe_open(
     connection: &mut SqliteConnection,
     options: &Options,
     note: Option<Note>,
-    schema: u32,
 ) -> Result<(Seed, u32, Loaded, bool), Fault> {
     let (seed, starts) = identity(connection).await?;
     let clean = note.is_some_and(|note| note.clean && note.starts == starts);
@@ -173,8 +177,21 @@ async fn believe_open(
     }
     let checked_whole = check::check(connection, seed, &options.clock).await?;
     let loaded = load::load(connection, seed, clean).await?;
-    schema::migrate(connection, schema).await?;
     Ok((seed, starts, loaded, checked_whole))
+}
+
+/// Brings a file that is believed up to date.
+async fn migrate(
+    connection: &mut SqliteConnection,
+    files: &Files,
+    note: Option<Note>,
+    schema: u32,
+) -> Result<(), Fault> {
+    if let Some(note) = note.filter(|note| note.schema < schema::newest()) {
+        let raised = Note { schema: schema::newest(), ..note };
+        files.write_note(raised).map_err(sqlx::Error::Io)?;
+    }
+    Ok(schema::migrate(connection, schema).await?)
 }
 
 async fn identity(connection: &mut SqliteConnection) -> Result<(Seed, u32), Fault> {
@@ -297,4 +314,49 @@ async fn finish(
     let writer =
         Writer::new(Arc::clone(&shared), waiting, (database, files), reserve, writer_start);
     Ok(Opened { store: Store::new(shared, jobs), writer, report, start })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Durability;
+    use weir_core::clock::Clock;
+
+    /// Makes the file and its note what the version before the documents has left.
+    async fn set_back(files: &Files, options: &Options) {
+        let path = files.database();
+        let mut connection =
+            sqlite::writer_options(&path, options.durability).connect().await.unwrap();
+        let sql = "DROP TABLE document; DROP TABLE document_revision; PRAGMA user_version = 1;";
+        connection.execute(sql).await.unwrap();
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.unwrap();
+        connection.close().await.unwrap();
+        let note = files.note().unwrap();
+        files.write_note(Note { schema: 1, ..note }).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_crash_right_after_a_migration_leaves_a_file_that_is_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            dir: folder.path().to_owned(),
+            durability: Durability::Process,
+            total_bytes: None,
+            clock: Clock::system(),
+        };
+        drop(open(options.clone()).await.unwrap());
+        let files = Files::lock(&options.dir).unwrap();
+        set_back(&files, &options).await;
+        let note = files.note();
+        let Look::Store(schema) = header::look(&files.database(), &files.log()).unwrap() else {
+            panic!("a store was made");
+        };
+        assert_eq!(schema, 1);
+        // What a start does up to the migration, and nothing of what comes behind it.
+        drop(believe(&files, &options, note, schema).await.unwrap_or_else(|_| panic!("sound")));
+        drop(files);
+        let opened = open(options).await.unwrap();
+        assert!(opened.report.damage.is_none(), "{:?}", opened.report.damage);
+        assert!(opened.store.document("route", "a").await.unwrap().is_none());
+    }
 }

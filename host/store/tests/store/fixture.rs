@@ -150,7 +150,7 @@ impl Rig {
 }
 
 fn fault_points() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let tables = ["slot", "segment", "cursor", "owed", "dead_letter", "module_state"];
+    let tables = ["slot", "segment", "cursor", "owed", "dead_letter", "module_state", "document"];
     let events = ["INSERT", "UPDATE", "DELETE"];
     tables.into_iter().flat_map(move |table| events.map(|event| (table, event)))
 }

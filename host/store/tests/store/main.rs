@@ -3,6 +3,7 @@
 
 mod crash;
 mod damage;
+mod documents;
 mod failing;
 mod fixture;
 mod full_disk;
