@@ -225,27 +225,6 @@ async fn one_disposition_for_all_deliveries_there_could_be_costs_nothing() {
 }
 
 #[tokio::test]
-async fn transfers_without_credit_end_the_link_and_say_so() {
-    let hub = TestHub::start().await;
-    let mut stream = TcpStream::connect(hub.address).await.unwrap();
-    let mut bytes = attached();
-    for number in 0..100 {
-        let id = [0x52, number];
-        let tag = [0xa0, 1, number];
-        let payload = [0x00, 0x53, 0x77, 0xa1, 1, b'x'];
-        bytes.extend(transfer(&[&[0x43], &id, &tag, &[0x43], &[0x42]], &payload));
-    }
-    stream.write_all(&bytes).await.unwrap();
-    let mut seen = Vec::new();
-    let said = async {
-        while !String::from_utf8_lossy(&seen).contains("transfer-limit-exceeded") {
-            assert!(stream.read_buf(&mut seen).await.unwrap() > 0);
-        }
-    };
-    soon(said).await;
-}
-
-#[tokio::test]
 async fn who_sends_nothing_or_half_of_something_is_gone_after_a_while() {
     let hub = TestHub::start().await;
     let opened = opened();
