@@ -21,5 +21,6 @@ mod support;
 mod swap;
 mod upstream;
 mod verbs;
+mod x509;
 
 use support::PATIENCE;

@@ -68,6 +68,8 @@ pub struct Settings {
     pub logs: ModuleLogs,
     /// PEM files with the roots of CA-signed devices.
     pub device_ca_files: Vec<PathBuf>,
+    /// Modules may show certificates.
+    pub module_certificates: bool,
     /// An edge CA that the operator brings.
     pub edge_ca: Option<EdgeCaFiles>,
     /// The workload API.
@@ -183,6 +185,7 @@ fn hub_config(settings: &Settings) -> Result<weir_hub::Config> {
         queues: settings.queues,
         max_clients: settings.max_clients,
         device_roots,
+        module_certificates: settings.module_certificates,
     })
 }
 

@@ -164,6 +164,7 @@ async fn open(
         queues: QueueDefaults::default(),
         max_clients: 100,
         device_roots: Vec::new(),
+        module_certificates: false,
     };
     let parts = Parts { store, report, start, runtime: runtime.clone(), upstream: None };
     let hub = Hub::start(config, clock.clone(), parts, tasks).await.unwrap();
