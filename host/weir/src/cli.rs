@@ -12,6 +12,7 @@ mod completions;
 mod connection_string;
 mod device;
 mod dlq;
+mod edge_environment;
 mod error;
 mod events;
 mod explain;
@@ -92,6 +93,8 @@ pub enum Verb {
     Device(device::DeviceArgs),
     /// Print one connection string
     ConnectionString(connection_string::ConnectionStringArgs),
+    /// Print the variables that IoT Edge sets for a module
+    EdgeEnvironment(edge_environment::EdgeEnvironmentArgs),
     /// Who is connected
     Client(clients::ClientArgs),
     /// Queues and the messages in them
@@ -213,6 +216,7 @@ async fn run(
         Verb::Artifact(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Device(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::ConnectionString(args) => args.run(&args.hub.connect(environment)?, console).await,
+        Verb::EdgeEnvironment(args) => args.run(&args.hub.connect(environment)?, console).await,
         Verb::Client(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Queue(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Dlq(args) => args.verb.run(&args.hub.connect(environment)?, console).await,

@@ -267,6 +267,10 @@ async fn listen(
     let options = weir_api::Options {
         listeners: listening.shown(),
         logs: settings.logs.clone(),
+        workload: workload::Places {
+            sockets: settings.workload.sockets.then(|| sockets_folder(settings)).transpose()?,
+            http: listening.workload,
+        },
         tls: api_tls,
     };
     weir_api::serve(listeners.api, hub.clone(), options);
@@ -290,7 +294,7 @@ fn serve_modules(
     let config = &settings.workload;
     if config.sockets {
         let sockets = SocketOptions {
-            folder: settings.data_dir.join("run").join("workload"),
+            folder: sockets_folder(settings)?,
             mode: config.mode().context("the mode of the workload sockets is no mode")?,
             users: config.users.clone(),
             own_user: rustix::process::getuid().as_raw(),
@@ -304,6 +308,12 @@ fn serve_modules(
     let config = config.clone();
     workload.listen(listener, move |peer| config.is_local(peer));
     Ok(Some(address))
+}
+
+/// From the root, because modules run in other folders.
+fn sockets_folder(settings: &Settings) -> Result<PathBuf> {
+    let folder = std::path::absolute(settings.data_dir.join("run").join("workload"));
+    folder.context("the folder of the workload sockets has no absolute path")
 }
 
 /// Hands WebSockets to the head of what is spoken on them.

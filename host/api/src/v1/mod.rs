@@ -4,6 +4,7 @@ mod artifacts;
 mod clients;
 mod dead_letters;
 mod devices;
+mod edge_environment;
 mod events;
 mod explanations;
 mod identity;
@@ -37,6 +38,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         tokens::routes(),
         devices::routes(),
         module_identities::routes(),
+        edge_environment::routes(),
         service_policies::routes(),
         clients::routes(),
         modules::routes(),

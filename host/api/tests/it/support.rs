@@ -171,7 +171,15 @@ async fn open(
     let admin = hub.tokens().ensure_admin(&hub, false).await.unwrap();
     hub.set_ready(true);
     let listeners = vec![("api".to_owned(), "127.0.0.1:8420".to_owned())];
-    let options = weir_api::Options { listeners, logs: logs.clone(), tls: None };
+    let options = weir_api::Options {
+        listeners,
+        logs: logs.clone(),
+        workload: weir_api::workload::Places {
+            sockets: Some("/data/run/workload".into()),
+            http: "127.0.0.1:15580".parse().ok(),
+        },
+        tls: None,
+    };
     let router = weir_api::router(hub.clone(), options);
     (hub, router, admin.map(|text| text.to_string()))
 }
