@@ -132,6 +132,29 @@ class Hub:
     def route(self, name, route, **more):
         self.api("PUT", "/routes/" + name, dict(route=route, **more))
 
+    def set_desired(self, desired, device=EDGE, module=None):
+        """What an operator wants of a client; gives the version."""
+        body = {"properties": {"desired": desired}}
+        return self.api("PATCH", "/twins/" + _path(device, module), body)["properties"]["desired"]["$version"]
+
+    def reported(self, device=EDGE, module=None):
+        reported = self.api("GET", "/twins/" + _path(device, module))["properties"]["reported"]
+        return {key: value for key, value in reported.items() if not key.startswith("$")}
+
+    def call(self, name, payload, device=EDGE, module=None, connect=10, response=10):
+        """Calls a method as an operator; gives status and payload."""
+        body = {"deviceId": device, "methodName": name, "payload": payload}
+        body.update(connectTimeoutInSeconds=connect, responseTimeoutInSeconds=response)
+        answer = self.api("POST", "/method-calls", dict(body, moduleId=module) if module else body)
+        return answer["status"], answer["payload"]
+
+    def command(self, device, body, **more):
+        self.api("POST", "/devices/%s/commands" % device, dict(more, body=body))
+
+    def commands(self, device):
+        """How many wait."""
+        return len(self.api("GET", "/devices/%s/commands" % device)["items"])
+
     def service(self):
         """Connection string of a back end."""
         words = [WEIR, "connection-string", "--config", self.config, "--service"]
@@ -144,6 +167,10 @@ class Hub:
         self.api("PUT", "/artifacts/" + digest, raw=code)
         self.api("PUT", "/modules/" + name, dict(type="wasm", component=digest, **spec))
         return digest
+
+
+def _path(device, module):
+    return device + ("/modules/" + module if module else "")
 
 
 def _free_port():

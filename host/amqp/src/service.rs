@@ -18,7 +18,8 @@ use weir_core::command::NewCommand;
 use weir_core::id::Identity;
 use weir_core::message::Message;
 use weir_core::properties::SystemProperty;
-use weir_hub::{CommandError, Leave, Rights};
+use weir_hub::authorize::{Operation, Protocol};
+use weir_hub::{CommandError, Leave};
 
 /// Messages that a client may have sent and the hub not answered: each waits for its own commit.
 const CREDIT: u32 = 32;
@@ -28,7 +29,7 @@ const CREDIT: u32 = 32;
 /// # Errors
 /// [`Refusal::NoRight`].
 pub(crate) fn admit(context: &Context, path: &str) -> Result<(), Refusal> {
-    match context.service(path)?.rights.cover(Rights::SERVICE_CONNECT) {
+    match context.service(path)?.may(Operation::SendCommands, Protocol::Amqp) {
         true => Ok(()),
         false => Err(Refusal::NoRight),
     }

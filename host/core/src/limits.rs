@@ -187,6 +187,9 @@ pub const MODULE_STATE_BYTES: usize = 4 * MIB;
 pub const MODULE_STATE_KEYS: usize = 10_000;
 /// Longest key of a module's state.
 pub const MODULE_KEY_BYTES: usize = KIB;
+/// Reports of a module in one call: who changes what he reports more often than that loses nothing by
+/// saying it once.
+pub const MODULE_REPORTS: usize = 64;
 /// Messages a module may hold.
 pub const MODULE_HELD: usize = 10_000;
 /// Size of an uploaded component.
@@ -230,6 +233,10 @@ pub const API_REQUEST_LIMIT: Duration = Duration::from_secs(60);
 pub const SERVICE_METHOD_LIMIT: Duration = Duration::from_secs(610);
 /// Identities in one bulk change of a service path (IoT Hub's limit).
 pub const BULK_IDENTITIES: usize = 100;
+/// Length of a query of a service client.
+pub const QUERY_BYTES: usize = 8 * KIB;
+/// Twins in a page of a query's answer, each of up to 72 KiB; who asks for more gets the rest in the next.
+pub const QUERY_ITEMS: usize = 100;
 /// Configurations that a hub keeps (IoT Hub's limit).
 pub const CONFIGURATIONS: usize = 100;
 /// A whole upload of a component, its compilation included.

@@ -3,8 +3,9 @@
 use crate::artifacts::Artifacts;
 use crate::authenticate::{Authenticator, Credentials, Proven, Records, Refusal, TrustError};
 use crate::certificates::Certificates;
-use crate::clients::{ClientView, Clients, Leave, Seat};
+use crate::clients::{Arrival, ClientView, Clients, Leave, Seat};
 use crate::commands::CommandQueues;
+use crate::configuration::StoreAndForward;
 use crate::endpoints::Endpoints;
 use crate::events::{EventId, Events, Follower, Topic};
 use crate::explain::{Explanations, Fate, Footprint};
@@ -15,6 +16,7 @@ use crate::methods::Methods;
 use crate::metrics::{EndpointLabel, Metrics, SenderLabel};
 use crate::module::Modules;
 use crate::operations::Operations;
+use crate::presence::{self, Presences};
 use crate::router::Routing;
 use crate::routes::{RouteError, Routes};
 use crate::service_policies::ServicePolicies;
@@ -106,6 +108,9 @@ pub enum StartError {
     /// The routes.
     #[error("the stored routes could not be put in force")]
     Routes(#[from] RouteError),
+    /// The hub's own configuration.
+    #[error("the stored configuration could not be read")]
+    Configuration(#[from] crate::TwinError),
     /// Modules or queues.
     #[error("the store could not be read")]
     Store(#[from] weir_store::Error),
@@ -134,6 +139,7 @@ pub(crate) struct Inner {
     tasks: TaskGroup,
     numbers: MessageNumbers,
     routing: ArcSwap<Routing>,
+    store_and_forward: ArcSwap<StoreAndForward>,
     /// Bytes of messages that wait for their commit.
     intake: Arc<Semaphore>,
     /// Bytes of messages that wait for room in a queue.
@@ -147,6 +153,7 @@ pub(crate) struct Inner {
     clients: Arc<Clients>,
     methods: Methods,
     commands: CommandQueues,
+    presences: Presences,
     endpoints: Endpoints,
     authenticator: Authenticator,
     identities: Identities,
@@ -190,6 +197,7 @@ impl Hub {
             tasks,
             numbers: MessageNumbers::of_start(start),
             routing: ArcSwap::from_pointee(Routing::empty()),
+            store_and_forward: ArcSwap::from_pointee(StoreAndForward::default()),
             intake: Arc::new(Semaphore::new(limits::INTAKE_BYTES)),
             refused: Arc::new(Semaphore::new(limits::REFUSED_BYTES)),
             ready: AtomicBool::new(false),
@@ -201,6 +209,7 @@ impl Hub {
             clients: Arc::new(Clients::default()),
             methods: Methods::default(),
             commands: CommandQueues::default(),
+            presences: Presences::default(),
             endpoints: Endpoints::default(),
             authenticator,
             identities: Identities::default(),
@@ -220,6 +229,9 @@ impl Hub {
         hub.0.operations.load(&hub).await?;
         hub.0.idempotency.load(&hub).await?;
         hub.0.commands.load(&hub).await?;
+        hub.0.presences.load(&hub).await?;
+        // Before queues are opened with their limits.
+        crate::configuration::load(&hub).await?;
         // Modules first: their inputs are then known as theirs when the routes open the queues.
         let modules = hub.0.modules.load(&hub).await?;
         let routes = hub.0.routes.load(&hub).await?;
@@ -227,6 +239,8 @@ impl Hub {
         hub.serve_leftovers().await?;
         hub.0.uplink.start(&hub).await?;
         let looking = hub.clone();
+        let seeing = hub.clone();
+        hub.0.tasks.spawn(TaskKind::Essential, "presence", |stop| presence::run(seeing, stop));
         hub.0.tasks.spawn(TaskKind::Essential, "lookout", |stop| lookout::run(looking, stop));
         Ok(hub)
     }
@@ -251,20 +265,35 @@ impl Hub {
         identity: &Identity,
         credentials: Credentials<'_>,
     ) -> Result<Proven, Refusal> {
+        let now = self.0.clock.now();
+        let judged = self.with_records(identity, |records| {
+            self.0.authenticator.authenticate(records, credentials, now)
+        });
+        if judged.is_err() {
+            self.0.metrics.refusals.inc();
+        }
+        judged
+    }
+
+    fn with_records<T>(&self, identity: &Identity, look: impl FnOnce(Records<'_>) -> T) -> T {
         let own = self.0.identities.get(identity);
         let device = identity
             .module
             .as_ref()
             .and_then(|_| self.0.identities.get(&Identity::device(identity.device.clone())));
-        let records = Records {
+        look(Records {
             own: own.as_ref().map(|found| &*found.record),
             device: device.as_ref().map(|found| &*found.record),
-        };
-        let judged = self.0.authenticator.authenticate(records, credentials, self.0.clock.now());
-        if judged.is_err() {
-            self.0.metrics.refusals.inc();
+        })
+    }
+
+    /// Looks again at what the client of an identity has shown, now that a record has changed: it stays
+    /// if that would be taken again.
+    pub(crate) fn recheck(&self, identity: &Identity) {
+        let Some(proof) = self.0.clients.proof(identity) else { return };
+        if !self.with_records(identity, |records| proof.holds(records)) {
+            self.dismiss(identity, Leave::Revoked);
         }
-        judged
     }
 
     /// Lets a client in that has proven who it is; an older connection of the same identity leaves.
@@ -277,15 +306,21 @@ impl Hub {
         protocol: &'static str,
         peer: &str,
     ) -> Result<Session, ConnectError> {
-        let Proven { identity, expires } = proven;
+        let Proven { identity, expires, proof } = proven;
         self.may_enter(&identity)?;
         let now = self.0.clock.now();
         let limit = self.0.config.max_clients;
-        let place = self.0.clients.enter(&identity, protocol, peer, now, limit);
+        let arrival = Arrival { protocol, peer, now, proof };
+        let place = self.0.clients.enter(&identity, arrival, limit);
         let place = place.ok_or(ConnectError::Full)?;
+        // The record may have changed since the proof was judged.
+        self.recheck(&identity);
+        let seen = self.0.presences.came(self, &identity, protocol, Some(place.number()));
+        let data = serde_json::json!({ "protocol": protocol, "peer": peer });
+        self.tell(Topic::Client, "connected", &identity, data);
         self.0.metrics.connects.inc();
         self.0.metrics.clients.set(i64::try_from(self.0.clients.count()).unwrap_or(i64::MAX));
-        Ok(Session::new(self.clone(), place, expires))
+        Ok(Session::new(self.clone(), place, expires, protocol, seen))
     }
 
     pub(crate) fn may_enter(&self, identity: &Identity) -> Result<(), ConnectError> {
@@ -301,7 +336,9 @@ impl Hub {
         Ok(())
     }
 
-    pub(crate) fn client_left(&self) {
+    pub(crate) fn client_left(&self, identity: &Identity, session: u64) {
+        self.0.presences.left(identity, session, self.0.clock.now());
+        self.tell(Topic::Client, "disconnected", identity, serde_json::Value::Null);
         self.0.metrics.disconnects.inc();
     }
 
@@ -460,6 +497,10 @@ impl Hub {
         &self.0.runtime
     }
 
+    pub(crate) fn presences(&self) -> &Presences {
+        &self.0.presences
+    }
+
     pub(crate) fn methods(&self) -> &Methods {
         &self.0.methods
     }
@@ -505,6 +546,15 @@ impl Hub {
 
     pub(crate) fn routing(&self) -> arc_swap::Guard<Arc<Routing>> {
         self.0.routing.load()
+    }
+
+    /// What the manifest says of queues.
+    pub(crate) fn store_and_forward(&self) -> StoreAndForward {
+        **self.0.store_and_forward.load()
+    }
+
+    pub(crate) fn set_store_and_forward(&self, settings: StoreAndForward) {
+        self.0.store_and_forward.store(Arc::new(settings));
     }
 
     pub(crate) fn set_routing(&self, routing: Routing) {

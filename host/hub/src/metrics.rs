@@ -50,7 +50,8 @@ pub struct CertificateLabel {
 /// What became of a method call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct MethodLabel {
-    /// `answered`, `not_found`, `not_connected`, `timed_out`, `busy`, `failed`, `denied`.
+    /// `answered`, `not_found`, `not_connected`, `timed_out`, `busy`, `failed`, `denied`,
+    /// `stopping`.
     pub outcome: &'static str,
 }
 

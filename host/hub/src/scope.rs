@@ -23,6 +23,10 @@ pub enum Area {
     Service,
     /// Who is connected.
     Clients,
+    /// Calls of direct methods.
+    Methods,
+    /// Cloud-to-device messages.
+    Commands,
     /// Wasm modules and their operations.
     Modules,
     /// Uploaded components.
@@ -49,6 +53,8 @@ impl Area {
         (Self::Devices, "devices"),
         (Self::Service, "service"),
         (Self::Clients, "clients"),
+        (Self::Methods, "methods"),
+        (Self::Commands, "commands"),
         (Self::Modules, "modules"),
         (Self::Artifacts, "artifacts"),
         (Self::Routes, "routes"),

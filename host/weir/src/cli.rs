@@ -8,6 +8,7 @@
 mod artifact;
 mod check;
 mod clients;
+mod command;
 mod completions;
 mod connection_string;
 mod device;
@@ -16,6 +17,7 @@ mod edge_environment;
 mod error;
 mod events;
 mod explain;
+mod method;
 mod module;
 mod operation;
 mod queue;
@@ -97,6 +99,10 @@ pub enum Verb {
     EdgeEnvironment(edge_environment::EdgeEnvironmentArgs),
     /// Who is connected
     Client(clients::ClientArgs),
+    /// Direct methods: call one
+    Method(method::MethodArgs),
+    /// Cloud-to-device messages: send, list, purge
+    Command(command::CommandArgs),
     /// Queues and the messages in them
     Queue(queue::QueueArgs),
     /// Dead letters: messages that could not be delivered
@@ -218,6 +224,8 @@ async fn run(
         Verb::ConnectionString(args) => args.run(&args.hub.connect(environment)?, console).await,
         Verb::EdgeEnvironment(args) => args.run(&args.hub.connect(environment)?, console).await,
         Verb::Client(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
+        Verb::Method(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
+        Verb::Command(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Queue(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Dlq(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Upstream(args) => args.verb.run(&args.hub.connect(environment)?, console).await,

@@ -35,6 +35,8 @@ use tokio::time::timeout;
 
 /// The hub answers most requests at once; a swap compiles and tries a module first.
 const ANSWER_LIMIT: Duration = Duration::from_secs(180);
+/// A method call waits for its target and for the answer, up to five minutes each.
+const CALL_LIMIT: Duration = Duration::from_secs(660);
 /// The largest answer that is read: a page of a thousand whole messages fits.
 const ANSWER_BYTES: usize = 512 << 20;
 /// Items asked for in one page: what every list gives.
@@ -173,7 +175,8 @@ impl Client {
         }
         let (body, sent) = Chunks::new(bytes.unwrap_or_default());
         let request = request.body(body).map_err(|_| Error::Form)?;
-        let exchange = timeout(ANSWER_LIMIT, self.exchange(request));
+        let limit = if path == paths::method_calls() { CALL_LIMIT } else { ANSWER_LIMIT };
+        let exchange = timeout(limit, self.exchange(request));
         tokio::pin!(exchange);
         let outcome = loop {
             tokio::select! {
@@ -183,7 +186,7 @@ impl Client {
                 outcome = &mut exchange => break outcome,
             }
         };
-        let (status, bytes) = outcome.map_err(|_| Error::NoAnswer { limit: ANSWER_LIMIT })??;
+        let (status, bytes) = outcome.map_err(|_| Error::NoAnswer { limit })??;
         self.understand(status, &bytes)
     }
 

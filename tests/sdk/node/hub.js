@@ -63,6 +63,8 @@ function freePort() {
   });
 }
 
+const pathOf = (device, module) => (module ? `${device}/modules/${module}` : device);
+
 class Hub {
   /** A hub that runs and has the identities and routes of scene.json. */
   static async start() {
@@ -153,6 +155,39 @@ class Hub {
   async device(name) {
     await this.api('PUT', `/devices/${name}`, { authentication: { type: 'sas' } });
     return this.connectionString('--device', name);
+  }
+
+  /** What an operator wants of a client; gives the version. */
+  async setDesired(desired, device = SCENE.edge, module = undefined) {
+    const twin = await this.api('PATCH', `/twins/${pathOf(device, module)}`, { properties: { desired } });
+    return twin.properties.desired.$version;
+  }
+
+  async reported(device = SCENE.edge, module = undefined) {
+    return (await this.api('GET', `/twins/${pathOf(device, module)}`)).properties.reported;
+  }
+
+  /** Calls a method as an operator; gives status and payload. */
+  call(methodName, payload, { device = SCENE.edge, module, connect = 10, response = 10 }) {
+    return this.api('POST', '/method-calls', {
+      deviceId: device, moduleId: module, methodName, payload, connectTimeoutInSeconds: connect, responseTimeoutInSeconds: response,
+    });
+  }
+
+  /** Sends a cloud-to-device message. */
+  command(device, body, more = {}) {
+    return this.api('POST', `/devices/${device}/commands`, { ...more, body });
+  }
+
+  /** How many of them wait. */
+  async commands(device) {
+    return (await this.api('GET', `/devices/${device}/commands`)).items.length;
+  }
+
+  /** Who is connected, by the name of the identity. */
+  async client(name) {
+    const { items } = await this.api('GET', '/clients');
+    return items.find((one) => (one.moduleId || one.deviceId) === name);
   }
 
   /** Of a back end. */

@@ -2,13 +2,16 @@
 
 mod artifacts;
 mod clients;
+mod commands;
 mod dead_letters;
 mod devices;
 mod edge_environment;
 mod events;
 mod explanations;
 mod identity;
+mod keys;
 mod message;
+mod method_calls;
 mod module;
 mod module_identities;
 mod module_logs;
@@ -40,7 +43,10 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         module_identities::routes(),
         edge_environment::routes(),
         service_policies::routes(),
+        keys::routes(),
         clients::routes(),
+        method_calls::routes(),
+        commands::routes(),
         modules::routes(),
         swaps::routes(),
         module_state::routes(),

@@ -126,7 +126,7 @@ async fn who_is_connected_is_listed() {
     let hub = TestHub::start().await;
     hub.put("/api/v1/devices/pump-1", json!({})).await;
     let identity = weir_core::id::Identity::device("pump-1".parse().unwrap());
-    let proven = weir_hub::authenticate::Proven { identity, expires: None };
+    let proven = weir_hub::authenticate::Proven::trusted(identity);
     let session = hub.hub.connect(proven, "mqtt", "192.0.2.7:1").unwrap();
     let list = hub.get("/api/v1/clients").await;
     assert_eq!(list.json["items"][0]["deviceId"], "pump-1");

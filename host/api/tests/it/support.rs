@@ -128,7 +128,7 @@ impl TestHub {
     /// A device sends messages; resolves when they are on disk.
     pub(crate) async fn send(&self, device: &str, bodies: &[&str]) {
         let identity = Identity::device(device.parse().unwrap());
-        let session = self.hub.connect(Proven { identity, expires: None }, "test", "here").unwrap();
+        let session = self.hub.connect(Proven::trusted(identity), "test", "here").unwrap();
         let mut intake = session.intake();
         let batch = bodies.iter().map(|body| Publication {
             message: Message { body: body.as_bytes().to_vec().into(), ..Message::default() },

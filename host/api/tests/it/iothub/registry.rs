@@ -306,7 +306,7 @@ async fn a_connected_device_is_shown_as_connected_and_a_disabled_one_is_dismisse
     let service = Service::owner(&hub).await;
     service.create("/devices/d1", json!({})).await;
     let identity = weir_core::id::Identity::device("d1".parse().unwrap());
-    let proven = weir_hub::authenticate::Proven { identity, expires: None };
+    let proven = weir_hub::authenticate::Proven::trusted(identity);
     let session = service.hub().hub.connect(proven, "test", "here").unwrap();
     let shown = service.get("/devices/d1").await.json;
     assert_eq!(shown["connectionState"], "Connected");
