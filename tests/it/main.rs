@@ -23,5 +23,6 @@ mod support;
 mod swap;
 mod upstream;
 mod verbs;
+mod x509;
 
 use support::PATIENCE;

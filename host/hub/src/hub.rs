@@ -56,6 +56,8 @@ pub struct Config {
     pub max_clients: usize,
     /// Certificates that CA-signed devices chain to, in DER.
     pub device_roots: Vec<Vec<u8>>,
+    /// Modules may show certificates instead of tokens.
+    pub module_certificates: bool,
 }
 
 /// Limits of the queues.
@@ -172,7 +174,8 @@ impl Hub {
         tasks: TaskGroup,
     ) -> Result<Self, StartError> {
         let authenticator =
-            Authenticator::new(&config.iothub_hostname, &config.hostname, &config.device_roots)?;
+            Authenticator::new(&config.iothub_hostname, &config.hostname, &config.device_roots)?
+                .with_module_certificates(config.module_certificates);
         let Parts { store, report, start, runtime, upstream } = parts;
         let hub = Self(Arc::new(Inner {
             config,

@@ -69,6 +69,8 @@ pub struct Settings {
     pub logs: ModuleLogs,
     /// PEM files with the roots of CA-signed devices.
     pub device_ca_files: Vec<PathBuf>,
+    /// Modules may show certificates.
+    pub module_certificates: bool,
     /// An edge CA that the operator brings.
     pub edge_ca: Option<EdgeCaFiles>,
     /// The workload API.
@@ -186,6 +188,7 @@ fn hub_config(settings: &Settings) -> Result<weir_hub::Config> {
         queues: settings.queues,
         max_clients: settings.max_clients,
         device_roots,
+        module_certificates: settings.module_certificates,
     })
 }
 
@@ -279,6 +282,10 @@ async fn listen(
     let options = weir_api::Options {
         listeners: listening.shown(),
         logs: settings.logs.clone(),
+        workload: workload::Places {
+            sockets: settings.workload.sockets.then(|| sockets_folder(settings)).transpose()?,
+            http: listening.workload,
+        },
         tls: api_tls,
     };
     weir_api::serve(listeners.api, hub.clone(), options);
@@ -302,7 +309,7 @@ fn serve_modules(
     let config = &settings.workload;
     if config.sockets {
         let sockets = SocketOptions {
-            folder: settings.data_dir.join("run").join("workload"),
+            folder: sockets_folder(settings)?,
             mode: config.mode().context("the mode of the workload sockets is no mode")?,
             users: config.users.clone(),
             own_user: rustix::process::getuid().as_raw(),
@@ -316,6 +323,12 @@ fn serve_modules(
     let config = config.clone();
     workload.listen(listener, move |peer| config.is_local(peer));
     Ok(Some(address))
+}
+
+/// From the root, because modules run in other folders.
+fn sockets_folder(settings: &Settings) -> Result<PathBuf> {
+    let folder = std::path::absolute(settings.data_dir.join("run").join("workload"));
+    folder.context("the folder of the workload sockets has no absolute path")
 }
 
 /// Hands WebSockets to the head of what is spoken on them.

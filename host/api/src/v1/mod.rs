@@ -5,6 +5,7 @@ mod clients;
 mod commands;
 mod dead_letters;
 mod devices;
+mod edge_environment;
 mod events;
 mod explanations;
 mod identity;
@@ -44,6 +45,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         module_identities::routes(),
         twins::routes(),
         module_twins::routes(),
+        edge_environment::routes(),
         service_policies::routes(),
         keys::routes(),
         clients::routes(),

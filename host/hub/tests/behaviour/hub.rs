@@ -245,6 +245,7 @@ impl TestHub {
             queues: QueueDefaults::default(),
             max_clients: 100,
             device_roots: Vec::new(),
+            module_certificates: false,
         };
         let storage = TaskGroup::default();
         storage.spawn(TaskKind::Essential, "writer", |_| async {

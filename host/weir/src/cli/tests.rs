@@ -154,6 +154,7 @@ const OPERATIONS: &[(&str, &str)] = &[
     ("putDeviceModule", "device create d --module m"),
     ("patchDeviceModule", "device update d --module m --status enabled"),
     ("deleteDeviceModule", "device delete d --module m"),
+    ("getEdgeEnvironment", "edge-environment --module m --http"),
     ("getDeviceModuleConnectionString", "connection-string --device d --module m"),
     ("getTwin", "twin get d"),
     ("patchTwin", "twin set d --desired {}"),
