@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import sys
 
-from hub import EDGE, GATEWAY, IOTHUB, PORTS, SCENE, WEIR, Hub
+from hub import EDGE, GATEWAY, IOTHUB, PORTS, SCENE, WEIR, Hub, free_port
 
 START = """#!/bin/sh
 nohup {weir} run --config {config} >>{log} 2>&1 </dev/null &
@@ -69,6 +69,7 @@ def provision(hub, folder):
     hub.api("PUT", "/devices/leaf-ca", {"authentication": {"type": "certificateAuthority"}})
     found.update(WEIR_X509CA_CERT=cert, WEIR_X509CA_KEY=key, WEIR_X509CA_DEVICE_ID="leaf-ca")
     found["WEIR_SERVICE_CS"] = hub.service()
+    found["WEIR_GENERATION_ID_SENDER"] = hub.api("GET", "/devices/%s/modules/sender" % EDGE)["generationId"]
     return found
 
 
@@ -92,8 +93,9 @@ def main():
     folder = os.path.abspath(sys.argv[1])
     os.makedirs(folder)
     certificate(folder, "device-ca", "devices of the smoke tests")
-    authorities = '[security]\ndevice_ca_files = ["%s"]' % os.path.join(folder, "device-ca.cert.pem")
-    hub = Hub(authorities, folder)
+    authorities = '[security]\ndevice_ca_files = ["%s"]\n' % os.path.join(folder, "device-ca.cert.pem")
+    workload = "127.0.0.1:%d" % free_port()
+    hub = Hub(authorities + '[workload]\nhttp = "%s"' % workload, folder)
     variables = provision(hub, folder)
     listen = hub.listen
     assert hub.stop(keep=True) == 0, hub.tail()
@@ -101,6 +103,8 @@ def main():
     subprocess.run([os.path.join(folder, "start")], check=True, stdout=subprocess.DEVNULL)
     variables.update(WEIR_GATEWAY_HOST=GATEWAY, WEIR_IOTHUB_HOSTNAME=IOTHUB, WEIR_DIAL_ADDR="127.0.0.1")
     variables.update(WEIR_EDGE_DEVICE_ID=EDGE, WEIR_CA_FILE=os.path.join(hub.data, "pki", "trust-bundle.pem"))
+    variables["WEIR_WORKLOAD_URI_HTTP"] = "http://%s/" % workload
+    variables["WEIR_WORKLOAD_URI_UNIX"] = "unix://" + os.path.join(hub.data, "run", "workload", "sender.sock")
     for name in PORTS:
         if name in listen:
             variables["WEIR_%s_PORT" % name.upper()] = listen[name].rsplit(":", 1)[1]

@@ -56,7 +56,7 @@ class Hub:
         self.data = os.path.join(self.dir, "data")
         self.config = os.path.join(self.dir, "weir.toml")
         # Free ports, but the same after every start: clients come back to them.
-        listen = ['%s = "127.0.0.1:%d"' % (name, _free_port()) for name in [*PORTS, "mqtt_plain"]]
+        listen = ['%s = "127.0.0.1:%d"' % (name, free_port()) for name in [*PORTS, "mqtt_plain"]]
         with open(self.config, "w") as f:
             f.write(
                 'data_dir = "%s"\nhostname = "%s"\niothub_hostname = "%s"\ndevice_id = "%s"\n%s\n'
@@ -196,7 +196,7 @@ def _path(device, module):
     return device + ("/modules/" + module if module else "")
 
 
-def _free_port():
+def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
