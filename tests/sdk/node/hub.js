@@ -63,8 +63,6 @@ function freePort() {
   });
 }
 
-const pathOf = (device, module) => (module ? `${device}/modules/${module}` : device);
-
 class Hub {
   /** A hub that runs and has the identities and routes of scene.json. */
   static async start() {
@@ -155,16 +153,6 @@ class Hub {
   async device(name) {
     await this.api('PUT', `/devices/${name}`, { authentication: { type: 'sas' } });
     return this.connectionString('--device', name);
-  }
-
-  /** What an operator wants of a client; gives the version. */
-  async setDesired(desired, device = SCENE.edge, module = undefined) {
-    const twin = await this.api('PATCH', `/twins/${pathOf(device, module)}`, { properties: { desired } });
-    return twin.properties.desired.$version;
-  }
-
-  async reported(device = SCENE.edge, module = undefined) {
-    return (await this.api('GET', `/twins/${pathOf(device, module)}`)).properties.reported;
   }
 
   /** Calls a method as an operator; gives status and payload. */
