@@ -115,7 +115,10 @@ async fn pass_on(
     Extension(service): Extension<ServicePaths>,
     request: Request,
 ) -> Response {
-    let response = service.0.oneshot(request).await.into_response();
+    // Without what this router has read out of the path: it would count in the other one, too.
+    let (mut parts, body) = request.into_parts();
+    parts.extensions.clear();
+    let response = service.0.oneshot(Request::from_parts(parts, body)).await.into_response();
     match response.status() {
         StatusCode::UNAUTHORIZED => client.refused().await,
         _ => client.proven(&https.0.proven),

@@ -207,6 +207,7 @@ impl From<TwinError> for Problem {
             | TwinError::QueueFull
             | TwinError::Unavailable
             | TwinError::Damaged
+            | TwinError::Configuration(_)
             | TwinError::Unanswered => Self::new(code, text),
         }
     }
