@@ -207,7 +207,6 @@ impl From<TwinError> for Problem {
             | TwinError::QueueFull
             | TwinError::Unavailable
             | TwinError::Damaged
-            | TwinError::Configuration(_)
             | TwinError::Unanswered => Self::new(code, text),
         }
     }
