@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import sys
 
-from hub import EDGE, GATEWAY, IOTHUB, PORTS, SCENE, WEIR, Hub, free_port
+from hub import EDGE, GATEWAY, IOTHUB, PORTS, SCENE, WEIR, Hub
 
 START = """#!/bin/sh
 nohup {weir} run --config {config} >>{log} 2>&1 </dev/null &
@@ -93,8 +93,7 @@ def main():
     os.makedirs(folder)
     certificate(folder, "device-ca", "devices of the smoke tests")
     authorities = '[security]\ndevice_ca_files = ["%s"]\n' % os.path.join(folder, "device-ca.cert.pem")
-    workload = "127.0.0.1:%d" % free_port()
-    hub = Hub(authorities + '[workload]\nhttp = "%s"' % workload, folder)
+    hub = Hub(authorities, folder)
     variables = provision(hub, folder)
     listen = hub.listen
     assert hub.stop(keep=True) == 0, hub.tail()

@@ -7,7 +7,7 @@ use crate::etag::Volatile;
 use crate::extract::{Path, Query};
 use crate::json::{self, Json};
 use crate::page::Page;
-use crate::problem::Problem;
+use crate::problem::{Detail, Problem};
 use axum::Extension;
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -23,7 +23,7 @@ use weir_core::error_code::ErrorCode;
 use weir_core::id::{DeviceId, Identity};
 use weir_core::limits;
 use weir_core::twin::{Etag, Mode, Section, TwinChange};
-use weir_hub::{Caller, HistoryRow, Hub, TwinError};
+use weir_hub::{Caller, ConfigurationError, HistoryRow, Hub, TwinError};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -183,6 +183,20 @@ impl From<TwinError> for Problem {
                 };
                 Self::new(code, text).at(problem.pointer)
             }
+            TwinError::Configuration(cause) => match *cause {
+                ConfigurationError::Refused(faults) => {
+                    let problem = Self::new(code, text);
+                    faults.into_iter().fold(problem, |problem, fault| {
+                        let pointer = Some(fault.pointer);
+                        let message = fault.message;
+                        problem.with(Detail { pointer, message, ..Detail::default() })
+                    })
+                }
+                ConfigurationError::Twin(_)
+                | ConfigurationError::Identity(_)
+                | ConfigurationError::Routes(_)
+                | ConfigurationError::Unanswered => Self::new(code, text),
+            },
             TwinError::Mismatch { present } => {
                 Self::new(code, text).header(header::ETAG, quoted(present))
             }
@@ -193,7 +207,6 @@ impl From<TwinError> for Problem {
             | TwinError::QueueFull
             | TwinError::Unavailable
             | TwinError::Damaged
-            | TwinError::Configuration(_)
             | TwinError::Unanswered => Self::new(code, text),
         }
     }

@@ -169,3 +169,17 @@ async fn a_token_needs_the_scope_of_twins() {
     let other = hub.token(&["devices:admin"]).await;
     assert_eq!(hub.call("GET", path).token(&other).send().await.refusal(), (403, "forbidden"));
 }
+
+#[tokio::test]
+async fn what_is_no_configuration_of_the_hub_is_refused_in_its_twin() {
+    let hub = TestHub::start().await;
+    let path = format!("/api/v1/twins/{EDGE}/modules/$edgeHub");
+    let routes = json!({"bad": "FROM nowhere"});
+    let desired = json!({"schemaVersion": "1.1", "routes": routes,
+        "storeAndForwardConfiguration": {"timeToLiveSecs": 60}});
+    let refused = hub.put(&path, json!({"properties": {"desired": desired}})).await;
+    assert_eq!(refused.refusal(), (422, "twin-refused"), "{refused:?}");
+    let pointer = refused.json["errors"][0]["pointer"].as_str().unwrap();
+    assert!(pointer.ends_with("/routes/bad"), "{pointer}");
+    assert_eq!(hub.get(&path).await.json["properties"]["desired"]["$version"], 1);
+}
