@@ -75,9 +75,10 @@ pub const AMQP_UNPROVEN_LINKS: usize = 8;
 pub const AMQP_IDENTITIES: usize = 1_024;
 /// A message on an AMQP link, before it is looked at (IoT Edge: 1 MiB; a batch may have 600 KiB).
 pub const AMQP_MESSAGE_BYTES: usize = MIB;
-/// Messages that a client may have sent on a link and the hub not answered.
-pub const AMQP_CREDIT: u32 = 256;
-/// Frames that wait between two parts of an AMQP connection: what a link's credit allows fits.
+/// Messages that a client may have sent on a link and the hub not answered, when they are small: as many
+/// as fill a slow disk's commits (the SDKs themselves give 1,000).
+pub const AMQP_CREDIT: u32 = 1_000;
+/// Frames that wait between two parts of an AMQP connection; with more the socket is not read.
 pub const AMQP_FRAMES: usize = 256;
 /// From the first byte to the first identity that has proven itself, on an AMQP connection.
 pub const AMQP_PROOF_LIMIT: Duration = Duration::from_secs(30);
