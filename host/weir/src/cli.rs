@@ -26,6 +26,7 @@ mod sample;
 mod start;
 mod status;
 mod token;
+mod twin;
 mod upstream;
 mod verdict;
 
@@ -94,6 +95,8 @@ pub enum Verb {
     Device(device::DeviceArgs),
     /// Print one connection string
     ConnectionString(connection_string::ConnectionStringArgs),
+    /// Twins: desired and reported properties, tags, history
+    Twin(twin::TwinArgs),
     /// Who is connected
     Client(clients::ClientArgs),
     /// Direct methods: call one
@@ -219,6 +222,7 @@ async fn run(
         Verb::Artifact(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Device(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::ConnectionString(args) => args.run(&args.hub.connect(environment)?, console).await,
+        Verb::Twin(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Client(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Method(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Command(args) => args.verb.run(&args.hub.connect(environment)?, console).await,

@@ -2,6 +2,7 @@
 
 use crate::compose::{self, Settings};
 use crate::config::{Config, Loaded};
+use crate::descriptors;
 use crate::telemetry;
 use anyhow::{Context, Result};
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub async fn run(loaded: &Loaded) -> Result<bool> {
     for notice in &loaded.notices {
         warn!("{notice}");
     }
+    descriptors::make_room();
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
     let running = compose::start(settings(config, logs)).await?;

@@ -115,7 +115,7 @@ async fn pass_on(
     Extension(service): Extension<ServicePaths>,
     request: Request,
 ) -> Response {
-    // Without what the router above has found in the path: the one below would add to it.
+    // Without what this router has read out of the path: it would count in the other one, too.
     let (mut parts, body) = request.into_parts();
     parts.extensions.clear();
     let response = service.0.oneshot(Request::from_parts(parts, body)).await.into_response();

@@ -16,6 +16,7 @@ mod module_identities;
 mod module_logs;
 mod module_spec;
 mod module_state;
+mod module_twins;
 mod modules;
 mod operations;
 mod queues;
@@ -26,6 +27,7 @@ mod service_policies;
 mod swaps;
 mod system;
 mod tokens;
+mod twins;
 mod upstream;
 mod verdict;
 
@@ -40,6 +42,8 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         tokens::routes(),
         devices::routes(),
         module_identities::routes(),
+        twins::routes(),
+        module_twins::routes(),
         service_policies::routes(),
         keys::routes(),
         clients::routes(),

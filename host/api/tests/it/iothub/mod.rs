@@ -3,6 +3,7 @@
 mod apply;
 mod configurations;
 mod methods;
+mod page;
 mod policies;
 mod registry;
 mod statistics;
