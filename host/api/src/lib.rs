@@ -47,6 +47,8 @@ pub struct Options {
     pub listeners: Vec<(String, String)>,
     /// The last log lines of the modules.
     pub logs: ModuleLogs,
+    /// Where modules reach the workload API.
+    pub workload: workload::Places,
     /// Set when this listener speaks TLS.
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }

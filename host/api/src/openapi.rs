@@ -29,6 +29,7 @@ use weir_core::error_code::ErrorCode;
         (name = "system", description = "What the hub is, its health and figures"),
         (name = "tokens", description = "Bearer tokens of this API"),
         (name = "devices", description = "Identities of devices and modules, connection strings"),
+        (name = "twins", description = "Twins: desired and reported properties, tags, history"),
         (name = "clients", description = "Who is connected, and who was"),
         (name = "methods", description = "Direct methods of devices and modules"),
         (name = "commands", description = "Cloud-to-device messages"),

@@ -28,9 +28,18 @@ pub const MAX_CLIENTS: usize = 5_000;
 /// Connections that have not said who they are may take a quarter of the places, not all.
 pub const MAX_UNKNOWN_CLIENTS: usize = MAX_CLIENTS / 4;
 /// … and those of one source (an address, or an IPv6 /64; loopback is one, too) a fifth of these: more
-/// than the hundred devices that come at once behind a gateway when its power returns, and too few to
-/// shut out the others. Further ones are closed and come again.
+/// than are ever in the middle of a handshake behind one gateway, and too few to shut out the others.
+/// Further ones wait.
 pub const MAX_UNKNOWN_OF_SOURCE: usize = MAX_UNKNOWN_CLIENTS / 5;
+/// Connections that wait for a place, of each head: all clients of a site that come from one address when
+/// the hub has started again. One costs a descriptor and about 2 KiB; of more, the newest of the source
+/// with the most are closed.
+pub const MAX_WAITING_CLIENTS: usize = MAX_CLIENTS;
+/// Connections that the system keeps until they are accepted, of each listener; it may allow fewer
+/// (`net.core.somaxconn`, 4,096 since Linux 5.4).
+pub const LISTEN_BACKLOG: u32 = 4_096;
+/// Waiting for a place: as long as the SDKs wait for a CONNACK.
+pub const WAITING_LIMIT: Duration = Duration::from_secs(60);
 /// Deliveries to one client that it has not acknowledged (IoT Edge: 100).
 pub const CLIENT_WINDOW: usize = 100;
 /// From CONNACK to the first delivery on a subscription of an earlier connection, unless the client

@@ -167,7 +167,7 @@ pub enum Refusal {
     /// Over, the allowance for late clocks included.
     #[error("the token has expired")]
     Expired,
-    /// A certificate for an identity that does not use them; modules never do.
+    /// A certificate for an identity that does not use them; modules do only where policy allows it.
     #[error("the identity is not one that uses certificates")]
     CertificateNotAllowed,
     /// Not a certificate.
@@ -180,7 +180,7 @@ pub enum Refusal {
     #[error("the certificate has neither thumbprint")]
     Thumbprint,
     /// For another device.
-    #[error("the certificate's common name is not the device id")]
+    #[error("the certificate's common name is not the id")]
     CommonName,
     /// No path to the trust bundle.
     #[error("the certificate does not chain to the trust bundle")]
@@ -201,6 +201,8 @@ pub struct Authenticator {
     iothub: String,
     gateway: String,
     anchors: Vec<TrustAnchor<'static>>,
+    /// Modules may show certificates, too; in IoT Edge they may not.
+    module_certificates: bool,
 }
 
 impl Authenticator {
@@ -216,7 +218,15 @@ impl Authenticator {
             anchor.map(|anchor| anchor.to_owned()).map_err(|_| TrustError { number: at + 1 })
         });
         let anchors = anchors.collect::<Result<_, _>>()?;
-        Ok(Self { iothub: iothub.to_owned(), gateway: gateway.to_owned(), anchors })
+        let (iothub, gateway) = (iothub.to_owned(), gateway.to_owned());
+        Ok(Self { iothub, gateway, anchors, module_certificates: false })
+    }
+
+    /// Whether a module may be known by a certificate, as a device is: by its thumbprint, or signed by an
+    /// authority of the bundle, the common name then being `device/module`.
+    #[must_use]
+    pub fn with_module_certificates(self, allowed: bool) -> Self {
+        Self { module_certificates: allowed, ..self }
     }
 
     /// Judges what a client shows for the identity of `records.own`.
@@ -283,7 +293,7 @@ impl Authenticator {
         rest: &[Vec<u8>],
         now: Timestamp,
     ) -> Result<(Timestamp, Proof), Refusal> {
-        if own.identity.module.is_some() {
+        if own.identity.module.is_some() && !self.module_certificates {
             return Err(Refusal::CertificateNotAllowed);
         }
         match &own.authentication {
@@ -298,7 +308,7 @@ impl Authenticator {
             }
             Authentication::CertificateAuthority => {
                 let certificate = parse(leaf)?;
-                if !names_only(&certificate, own.identity.device.as_str()) {
+                if !names_only(&certificate, &own.identity.to_string()) {
                     return Err(Refusal::CommonName);
                 }
                 let until = valid_until(&certificate, now)?;
@@ -386,10 +396,10 @@ fn valid_until(certificate: &X509Certificate<'_>, now: Timestamp) -> Result<Time
 }
 
 /// With several common names it would depend on the reader which one counts.
-fn names_only(certificate: &X509Certificate<'_>, device: &str) -> bool {
+fn names_only(certificate: &X509Certificate<'_>, id: &str) -> bool {
     let mut names = certificate.subject().iter_common_name();
     match (names.next(), names.next()) {
-        (Some(name), None) => name.as_str() == Ok(device),
+        (Some(name), None) => name.as_str() == Ok(id),
         _ => false,
     }
 }

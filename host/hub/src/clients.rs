@@ -110,14 +110,23 @@ impl Clients {
         }
     }
 
-    /// Whether the client of an identity is there.
-    pub(crate) fn has(&self, identity: &Identity) -> bool {
-        lock(&self.entries).contains_key(identity)
-    }
-
     /// What the connected client's proof rests on.
     pub(crate) fn proof(&self, identity: &Identity) -> Option<Proof> {
         lock(&self.entries).get(identity).map(|entry| entry.proof)
+    }
+
+    /// The client of a session has proven itself anew.
+    pub(crate) fn renew(&self, identity: &Identity, number: u64, proof: Proof) {
+        if let Some(entry) = lock(&self.entries).get_mut(identity)
+            && entry.number == number
+        {
+            entry.proof = proof;
+        }
+    }
+
+    /// Whether the client of an identity is there.
+    pub(crate) fn has(&self, identity: &Identity) -> bool {
+        lock(&self.entries).contains_key(identity)
     }
 
     /// How many are connected.

@@ -19,6 +19,8 @@ pub enum Area {
     Tokens,
     /// Devices and the identities of their modules.
     Devices,
+    /// Twins of devices and modules.
+    Twins,
     /// Connection strings of service clients.
     Service,
     /// Who is connected.
@@ -51,6 +53,7 @@ impl Area {
         (Self::Metrics, "metrics"),
         (Self::Tokens, "tokens"),
         (Self::Devices, "devices"),
+        (Self::Twins, "twins"),
         (Self::Service, "service"),
         (Self::Clients, "clients"),
         (Self::Methods, "methods"),

@@ -4,6 +4,7 @@
 //! the place in the registry is given back and nobody sits at the module's inputs any more.
 
 use crate::Hub;
+use crate::authenticate::Proven;
 use crate::authorize::{self, Operation, Principal, Protocol};
 use crate::clients::{Leave, Place, Seat};
 use crate::commands::Commands;
@@ -45,6 +46,14 @@ impl Session {
     ) -> Self {
         let protocol = Protocol::of_session(protocol);
         Self { hub, place, expires, protocol, seen, seated: Mutex::default() }
+    }
+
+    /// The client has proven itself anew: when the identity changes, this proof is looked at, and not the
+    /// one that it came with.
+    pub fn renew(&self, proven: &Proven) {
+        if proven.identity == *self.identity() {
+            self.hub.renew(self.identity(), self.place.number(), proven.proof);
+        }
     }
 
     fn may(&self, operation: Operation) -> bool {

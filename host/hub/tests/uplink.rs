@@ -107,6 +107,7 @@ async fn start(folder: &tempfile::TempDir, upstream: Arc<ByHand>, storage: &Task
         queues: QueueDefaults::default(),
         max_clients: 10,
         device_roots: Vec::new(),
+        module_certificates: false,
     };
     let runtime = Arc::new(NoModules);
     let parts = Parts { store, report, start, runtime, upstream: Some(upstream) };

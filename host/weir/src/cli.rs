@@ -13,6 +13,7 @@ mod completions;
 mod connection_string;
 mod device;
 mod dlq;
+mod edge_environment;
 mod error;
 mod events;
 mod explain;
@@ -26,6 +27,7 @@ mod sample;
 mod start;
 mod status;
 mod token;
+mod twin;
 mod upstream;
 mod verdict;
 
@@ -94,6 +96,10 @@ pub enum Verb {
     Device(device::DeviceArgs),
     /// Print one connection string
     ConnectionString(connection_string::ConnectionStringArgs),
+    /// Twins: desired and reported properties, tags, history
+    Twin(twin::TwinArgs),
+    /// Print the variables that IoT Edge sets for a module
+    EdgeEnvironment(edge_environment::EdgeEnvironmentArgs),
     /// Who is connected
     Client(clients::ClientArgs),
     /// Direct methods: call one
@@ -219,6 +225,8 @@ async fn run(
         Verb::Artifact(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Device(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::ConnectionString(args) => args.run(&args.hub.connect(environment)?, console).await,
+        Verb::Twin(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
+        Verb::EdgeEnvironment(args) => args.run(&args.hub.connect(environment)?, console).await,
         Verb::Client(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Method(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Command(args) => args.verb.run(&args.hub.connect(environment)?, console).await,

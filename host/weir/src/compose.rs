@@ -13,13 +13,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tracing::{error, info};
 use weir_api::https::{Upgrade, Upgrades};
 use weir_api::workload::{self, Authority, SocketOptions, Workload};
 use weir_core::clock::Clock;
 use weir_core::id::DeviceId;
+use weir_core::limits;
 use weir_core::module::Ceilings;
 use weir_core::port::ModuleRuntime;
 use weir_hub::tasks::{TaskGroup, TaskKind};
@@ -68,6 +69,8 @@ pub struct Settings {
     pub logs: ModuleLogs,
     /// PEM files with the roots of CA-signed devices.
     pub device_ca_files: Vec<PathBuf>,
+    /// Modules may show certificates.
+    pub module_certificates: bool,
     /// An edge CA that the operator brings.
     pub edge_ca: Option<EdgeCaFiles>,
     /// The workload API.
@@ -103,7 +106,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     .context("the certificates could not be opened")?;
     let pki = Arc::new(pki);
     let tls = Arc::new(TlsServer::new(pki.server_certificate()?)?);
-    let listeners = bind(&settings).await?;
+    let listeners = bind(&settings)?;
     let opened = Store::open(weir_store::Options {
         dir: settings.data_dir.join("store"),
         durability: settings.durability,
@@ -135,9 +138,11 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let hub = Hub::start(config, clock, parts, tasks.clone())
         .await
         .context("the hub could not be started")?;
+    // Before the first client is let in, who would otherwise be told to come again later: ports were
+    // open to all while the store was.
+    hub.set_ready(true);
     let listening = listen(&hub, &settings, listeners, &tls, &pki).await?;
     certificates::keep(&hub, pki, tls);
-    hub.set_ready(true);
     let ready = ReadyFile::write(&settings.data_dir, &listening, settings.api_tls)?;
     info!(device = %settings.device_id, api = %listening.api, "the hub is ready");
     Ok(Running { hub, listening, tasks, storage, ready })
@@ -183,6 +188,7 @@ fn hub_config(settings: &Settings) -> Result<weir_hub::Config> {
         queues: settings.queues,
         max_clients: settings.max_clients,
         device_roots,
+        module_certificates: settings.module_certificates,
     })
 }
 
@@ -210,23 +216,35 @@ struct Listeners {
 }
 
 /// Ports are taken before anything is opened: a second hub on the same ports changes nothing.
-async fn bind(settings: &Settings) -> Result<Listeners> {
-    let one = async |what: &str, address: SocketAddr| {
-        let bound = TcpListener::bind(address).await;
+fn bind(settings: &Settings) -> Result<Listeners> {
+    let one = |what: &str, address: SocketAddr| {
+        let bound = listener(address);
         bound.with_context(|| format!("{what} cannot listen on {address}"))
     };
-    let maybe = async |what: &str, address: Option<SocketAddr>| match address {
-        Some(address) => one(what, address).await.map(Some),
+    let maybe = |what: &str, address: Option<SocketAddr>| match address {
+        Some(address) => one(what, address).map(Some),
         None => Ok(None),
     };
     Ok(Listeners {
-        mqtt: maybe("mqtt", settings.mqtt).await?,
-        mqtt_plain: maybe("mqtt_plain", settings.mqtt_plain).await?,
-        amqp: maybe("amqp", settings.amqp).await?,
-        https: maybe("https", settings.https).await?,
-        workload: maybe("the workload api", settings.workload.http).await?,
-        api: one("api", settings.api).await?,
+        mqtt: maybe("mqtt", settings.mqtt)?,
+        mqtt_plain: maybe("mqtt_plain", settings.mqtt_plain)?,
+        amqp: maybe("amqp", settings.amqp)?,
+        https: maybe("https", settings.https)?,
+        workload: maybe("the workload api", settings.workload.http)?,
+        api: one("api", settings.api)?,
     })
+}
+
+/// A listener behind which all clients of a site can wait: the library's own has room for 128, and the
+/// system drops or resets those over it.
+fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(limits::LISTEN_BACKLOG)
 }
 
 async fn listen(
@@ -264,6 +282,10 @@ async fn listen(
     let options = weir_api::Options {
         listeners: listening.shown(),
         logs: settings.logs.clone(),
+        workload: workload::Places {
+            sockets: settings.workload.sockets.then(|| sockets_folder(settings)).transpose()?,
+            http: listening.workload,
+        },
         tls: api_tls,
     };
     weir_api::serve(listeners.api, hub.clone(), options);
@@ -287,7 +309,7 @@ fn serve_modules(
     let config = &settings.workload;
     if config.sockets {
         let sockets = SocketOptions {
-            folder: settings.data_dir.join("run").join("workload"),
+            folder: sockets_folder(settings)?,
             mode: config.mode().context("the mode of the workload sockets is no mode")?,
             users: config.users.clone(),
             own_user: rustix::process::getuid().as_raw(),
@@ -301,6 +323,12 @@ fn serve_modules(
     let config = config.clone();
     workload.listen(listener, move |peer| config.is_local(peer));
     Ok(Some(address))
+}
+
+/// From the root, because modules run in other folders.
+fn sockets_folder(settings: &Settings) -> Result<PathBuf> {
+    let folder = std::path::absolute(settings.data_dir.join("run").join("workload"));
+    folder.context("the folder of the workload sockets has no absolute path")
 }
 
 /// Hands WebSockets to the head of what is spoken on them.

@@ -164,6 +164,8 @@ pub struct Workload {
 pub struct Security {
     /// PEM files with the authorities whose device certificates are accepted (`certificateAuthority`).
     pub device_ca_files: Vec<PathBuf>,
+    /// Modules may show certificates instead of tokens. IoT Edge never lets them.
+    pub module_certificates: bool,
     /// The most that a specification of a Wasm module may ask for.
     pub wasm: Ceilings,
 }

@@ -93,6 +93,7 @@ async fn start(args: &Wish, data_dir: PathBuf, out: &std::path::Path) -> Result<
             max_clients: weir_core::limits::MAX_CLIENTS,
             logs: weir_hub::ModuleLogs::default(),
             device_ca_files: Vec::new(),
+            module_certificates: false,
             edge_ca: None,
             // A demo has no modules that run beside it.
             workload: Workload { sockets: false, ..Workload::default() },

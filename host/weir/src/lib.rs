@@ -7,6 +7,7 @@ pub mod client;
 pub mod compose;
 pub mod config;
 pub mod demo;
+mod descriptors;
 pub mod exit;
 pub mod output;
 pub mod pki;

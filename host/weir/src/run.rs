@@ -2,6 +2,7 @@
 
 use crate::compose::{self, Settings};
 use crate::config::{Config, Loaded};
+use crate::descriptors;
 use crate::telemetry;
 use anyhow::{Context, Result};
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub async fn run(loaded: &Loaded) -> Result<bool> {
     for notice in &loaded.notices {
         warn!("{notice}");
     }
+    descriptors::make_room();
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
     let running = compose::start(settings(config, logs)).await?;
@@ -60,6 +62,7 @@ fn settings(config: &Config, logs: ModuleLogs) -> Settings {
         max_clients: limits::MAX_CLIENTS,
         logs,
         device_ca_files: config.security.device_ca_files.clone(),
+        module_certificates: config.security.module_certificates,
         edge_ca: config.edge_ca.files(),
         workload: config.workload.clone(),
     }

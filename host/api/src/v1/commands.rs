@@ -82,7 +82,11 @@ struct Sent {
 /// A command that waits.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Command)]
+#[schema(as = Command, example = json!({
+    "sequence": 17, "state": "waiting", "deliveries": 0, "expires": "2026-05-04T11:00:00Z",
+    "message": {"id": "0000010000000011", "enqueued": "2026-05-04T10:00:00Z",
+        "sender": "edge/$edgeHub", "hops": 0, "bodyBytes": 18}
+}))]
 struct View {
     /// Its place in the order of acceptance.
     sequence: u64,

@@ -5,6 +5,7 @@ mod clients;
 mod commands;
 mod dead_letters;
 mod devices;
+mod edge_environment;
 mod events;
 mod explanations;
 mod identity;
@@ -16,6 +17,7 @@ mod module_identities;
 mod module_logs;
 mod module_spec;
 mod module_state;
+mod module_twins;
 mod modules;
 mod operations;
 mod queues;
@@ -26,6 +28,7 @@ mod service_policies;
 mod swaps;
 mod system;
 mod tokens;
+mod twins;
 mod upstream;
 mod verdict;
 
@@ -40,6 +43,9 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         tokens::routes(),
         devices::routes(),
         module_identities::routes(),
+        twins::routes(),
+        module_twins::routes(),
+        edge_environment::routes(),
         service_policies::routes(),
         keys::routes(),
         clients::routes(),

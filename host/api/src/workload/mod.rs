@@ -30,7 +30,8 @@ use axum::{Extension, Router};
 use error::Refusal;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -53,6 +54,15 @@ pub struct Options {
     /// From which the keys of modules are derived; the same after every start, or what modules have
     /// encrypted is lost.
     pub secret: [u8; 32],
+}
+
+/// Where modules reach the workload API.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// Folder of the sockets, from the root.
+    pub sockets: Option<PathBuf>,
+    /// The port for all modules.
+    pub http: Option<SocketAddr>,
 }
 
 /// The workload API; cheap to clone.

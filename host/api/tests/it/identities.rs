@@ -134,3 +134,29 @@ async fn who_is_connected_is_listed() {
     drop(session);
     assert_eq!(hub.get("/api/v1/clients").await.json["items"], json!([]));
 }
+
+#[tokio::test]
+async fn the_environment_of_a_module_names_all_that_an_sdk_needs_and_no_secret() {
+    let hub = TestHub::start().await;
+    let path = format!("/api/v1/devices/{EDGE}/modules/$sender");
+    let made = hub.put(&path, json!({"authentication": {"type": "sas"}})).await;
+    let answer = hub.get("/api/v1/edge-environment/$sender").await;
+    let expected = json!({
+        "IOTEDGE_APIVERSION": "2021-12-07",
+        "IOTEDGE_AUTHSCHEME": "sasToken",
+        "IOTEDGE_DEVICEID": EDGE,
+        "IOTEDGE_GATEWAYHOSTNAME": "gw",
+        "IOTEDGE_IOTHUBHOSTNAME": "hub.example",
+        "IOTEDGE_MODULEGENERATIONID": made.json["generationId"],
+        "IOTEDGE_MODULEID": "$sender",
+        "IOTEDGE_WORKLOADURI": "unix:///data/run/workload/=24sender.sock",
+    });
+    assert_eq!(answer.json["variables"], expected, "{made:?}");
+    let http = hub.get("/api/v1/edge-environment/$sender?transport=http").await;
+    assert_eq!(http.json["variables"]["IOTEDGE_WORKLOADURI"], "http://127.0.0.1:15580/");
+    let refused = hub.get("/api/v1/edge-environment/nobody").await;
+    assert_eq!(refused.refusal(), (404, "not-found"));
+    hub.put(&path, json!({"authentication": {"type": "certificateAuthority"}})).await;
+    let refused = hub.get("/api/v1/edge-environment/$sender").await;
+    assert_eq!(refused.refusal(), (409, "conflict"));
+}

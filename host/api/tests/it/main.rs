@@ -16,4 +16,5 @@ mod runtime;
 mod server;
 mod support;
 mod tokens;
+mod twins;
 mod workload;

@@ -2,26 +2,27 @@
 //!
 //! A head has one [`Door`] for all its listeners. Nothing that a stranger does holds an accept loop:
 //! handshakes run in the connection's task, under limits. Those who have not proven who they are may
-//! have a quarter of the places; further ones wait in the system's backlog, so that a storm of honest
-//! clients is served in turn. One source may have a fifth of them. Who has proven who he is gives up
-//! his [`Guest`].
+//! have a quarter of the places, one source a fifth of these; further ones wait, accepted and not yet
+//! listened to, so that a storm of honest clients is served in turn and none of them is sent away: a
+//! whole site may come from one address when the hub has started again. Who has proven who he is gives
+//! up his [`Guest`].
 
 mod sources;
 
 use crate::Hub;
 use crate::tasks::{Stop, TaskKind};
-use sources::{Sources, Visit};
+use sources::{Knock, Sources, Visit};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 use weir_core::limits;
 
 /// Pause after an accept that failed: without descriptors the next one fails at once, too.
@@ -49,16 +50,13 @@ pub struct Peer {
 
 /// A connection that has not proven who it is; dropped when it has.
 #[derive(Debug)]
-pub struct Guest {
-    _place: OwnedSemaphorePermit,
-    visit: Visit,
-}
+pub struct Guest(Visit);
 
 impl Guest {
     /// The credentials were refused; says how long the client is to wait for its answer.
     #[must_use]
     pub fn failed(&self) -> Duration {
-        self.visit.failed(Instant::now())
+        self.0.failed(Instant::now())
     }
 }
 
@@ -80,8 +78,6 @@ pub trait Serve: Clone + Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub struct Door {
     hub: Hub,
-    /// Places for those who have not proven who they are, of all listeners together.
-    unknown: Arc<Semaphore>,
     sources: Arc<Sources>,
 }
 
@@ -89,8 +85,7 @@ impl Door {
     /// A door to this hub.
     #[must_use]
     pub fn new(hub: Hub) -> Self {
-        let unknown = Arc::new(Semaphore::new(limits::MAX_UNKNOWN_CLIENTS));
-        Self { hub, unknown, sources: Arc::default() }
+        Self { hub, sources: Arc::default() }
     }
 
     /// Serves a listener until the hub stops; `protocol` also names its tasks.
@@ -119,16 +114,16 @@ impl Door {
     ) {
         let mut failing = false;
         loop {
-            let Ok(place) = Arc::clone(&self.unknown).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, address)) => {
                     failing = false;
-                    let Some(visit) = self.visit(address) else { continue };
-                    let guest = Guest { _place: place, visit };
+                    let Some(knock) = self.knock(address) else { continue };
                     let peer = Peer { address, protocol, certificates: Vec::new() };
                     let (security, head) = (security.clone(), head.clone());
-                    self.hub.tasks().spawn(TaskKind::PerClient, protocol, move |stop| {
-                        greet(stream, peer, security, guest, head, stop)
+                    self.hub.tasks().spawn(TaskKind::PerClient, protocol, move |stop| async move {
+                        if let Some(guest) = Box::pin(admit(knock, address, &stop)).await {
+                            greet(stream, peer, security, guest, head, stop).await;
+                        }
                     });
                 }
                 Err(cause) => {
@@ -142,10 +137,17 @@ impl Door {
         }
     }
 
-    /// None when the connection is to be closed, because too many come from there.
-    fn visit(&self, address: SocketAddr) -> Option<Visit> {
-        match self.sources.enter(address.ip(), Instant::now()) {
-            Ok(visit) => Some(visit),
+    /// None when the connection is to be closed, because too many wait already.
+    fn knock(&self, address: SocketAddr) -> Option<Knock> {
+        match self.sources.knock(address.ip(), Instant::now()) {
+            Ok(knock) => {
+                if let Knock::Wait(turn) = &knock
+                    && turn.is_first
+                {
+                    info!(peer = %address, "many connections come from there at once, further ones wait");
+                }
+                Some(knock)
+            }
             Err(crowded) => {
                 if crowded.news {
                     warn!(peer = %address, "too many connections from there that have not logged in, further ones are closed");
@@ -156,16 +158,26 @@ impl Door {
     }
 
     /// A place for a byte stream that is open already, such as a WebSocket's. Waits for one among those
-    /// who have not proven who they are; none when too many come from there, or the hub stops.
+    /// who have not proven who they are; none when too many wait, or the hub stops.
     pub async fn enter(&self, peer: &Peer, stop: &Stop) -> Option<Guest> {
-        let place = Arc::clone(&self.unknown).acquire_owned();
-        let place = tokio::select! {
-            place = place => place.ok()?,
-            () = stop.draining() => return None,
-        };
-        let visit = self.visit(peer.address)?;
-        Some(Guest { _place: place, visit })
+        admit(self.knock(peer.address)?, peer.address, stop).await
     }
+}
+
+/// Waits for the place of one that has come; none when it is not to have one.
+async fn admit(knock: Knock, address: SocketAddr, stop: &Stop) -> Option<Guest> {
+    let turn = match knock {
+        Knock::Enter(visit) => return Some(Guest(visit)),
+        Knock::Wait(turn) => turn,
+    };
+    let visit = tokio::select! {
+        visit = turn.come() => visit,
+        () = stop.draining() => return None,
+    };
+    if visit.is_none() {
+        debug!(peer = %address, "a connection is closed that waited for a place");
+    }
+    visit.map(Guest)
 }
 
 async fn greet(

@@ -1,15 +1,22 @@
 //! Where connections come from that have not proven who they are: no source may have all the places,
-//! and who fails again and again is answered slowly.
+//! those for whom there is none wait in turn, and who fails again and again is answered slowly.
 //!
 //! A source is an address (of IPv6 the /64, which is one customer's). Clients behind one address may be
-//! many and honest, so nobody is locked out for another's failure: only refusals are delayed, and a
-//! source has a share of the places for the unproven, a small one when many of its logins fail.
+//! many and honest, a whole site behind one gateway: so nobody is locked out for another's failure, and
+//! who comes when his source has its share of places waits until one of its own is free. Invariants:
+//!
+//! 1. A free place goes to the sources that wait in turn, within a source in order of arrival: however
+//!    many wait, the first of another source is next but as many as there are sources.
+//! 2. When too many wait, the newest of the source with the most gives way; that it is closed costs no
+//!    other source anything.
+//! 3. A place or a turn is given back when its value is dropped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 use weir_core::limits;
 
 /// Failures that are answered at once: a typing error.
@@ -31,24 +38,75 @@ const SOURCES: usize = 4096;
 struct Record {
     failures: u32,
     failed: Instant,
-    /// Connections that have not proven who they are.
+    /// Connections that have a place and have not proven who they are.
     unproven: usize,
+    /// Those that wait for one, by number.
+    waiting: VecDeque<(u64, oneshot::Sender<Visit>)>,
     /// One was turned away since the source last had none.
     turned_away: bool,
 }
 
+impl Record {
+    fn has_place(&self, now: Instant) -> bool {
+        let is_suspicious = self.failures >= SUSPICIOUS && now.duration_since(self.failed) < MEMORY;
+        self.unproven
+            < match is_suspicious {
+                true => SUSPICIOUS_CONNECTIONS,
+                false => limits::MAX_UNKNOWN_OF_SOURCE,
+            }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.unproven == 0 && self.waiting.is_empty()
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    records: HashMap<IpAddr, Record>,
+    /// Places that are taken.
+    taken: usize,
+    /// Those that wait, of all sources.
+    waiting: usize,
+    /// The sources of those that wait, each once; the first is next.
+    turns: VecDeque<IpAddr>,
+    /// Of the last that waited.
+    number: u64,
+}
+
 /// Sources of connections that have failed, or have not proven who they are yet.
 #[derive(Debug, Default)]
-pub(super) struct Sources(Mutex<HashMap<IpAddr, Record>>);
+pub(super) struct Sources(Mutex<State>);
 
-/// A connection that has not proven who it is.
+/// A connection that has not proven who it is, and has a place.
 #[derive(Debug)]
 pub(super) struct Visit {
-    sources: Arc<Sources>,
+    /// None once the place was given back.
+    sources: Option<Arc<Sources>>,
     source: IpAddr,
 }
 
-/// A source has as many connections as it may have that have not proven who they are.
+/// A connection that comes.
+#[derive(Debug)]
+pub(super) enum Knock {
+    /// There is a place.
+    Enter(Visit),
+    /// There will be one.
+    Wait(Turn),
+}
+
+/// A place in the line.
+#[derive(Debug)]
+pub(super) struct Turn {
+    sources: Arc<Sources>,
+    source: IpAddr,
+    number: u64,
+    place: oneshot::Receiver<Visit>,
+    /// Nobody of this source waited before.
+    pub(super) is_first: bool,
+}
+
+/// As many wait as may, and of no other source more than of this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Crowded {
     /// It was not so a moment ago.
@@ -57,39 +115,177 @@ pub(super) struct Crowded {
 
 impl Sources {
     /// A connection comes.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Visit, Crowded> {
+    pub(super) fn knock(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Knock, Crowded> {
         let source = source_of(address);
-        let mut records = self.lock();
-        if !records.contains_key(&source) && records.len() >= SOURCES {
-            forget_one(&mut records);
+        let mut state = self.lock();
+        let is_full = state.taken >= limits::MAX_UNKNOWN_CLIENTS;
+        let record = state.record(source, now);
+        if record.waiting.is_empty() && record.has_place(now) && !is_full {
+            record.unproven += 1;
+            state.taken += 1;
+            return Ok(Knock::Enter(Visit { sources: Some(Arc::clone(self)), source }));
         }
-        let new = Record { failures: 0, failed: now, unproven: 0, turned_away: false };
-        let record = records.entry(source).or_insert(new);
+        if state.waiting >= limits::MAX_WAITING_CLIENTS {
+            state.make_room(source)?;
+        }
+        state.number += 1;
+        state.waiting += 1;
+        let number = state.number;
+        let (sender, place) = oneshot::channel();
+        let record = state.record(source, now);
+        let is_first = record.waiting.is_empty();
+        record.waiting.push_back((number, sender));
+        if is_first {
+            state.turns.push_back(source);
+        }
+        Ok(Knock::Wait(Turn { sources: Arc::clone(self), source, number, place, is_first }))
+    }
+
+    /// A place is free: it goes on, and others with it that may.
+    fn release(self: &Arc<Self>, source: IpAddr) {
+        let mut freed = Some(source);
+        loop {
+            let (next, sender) = {
+                let mut state = self.lock();
+                if let Some(source) = freed.take() {
+                    state.free(source);
+                }
+                let Some(next) = state.next_turn(Instant::now()) else { return };
+                next
+            };
+            let visit = Visit { sources: Some(Arc::clone(self)), source: next };
+            // Without the lock: a visit that nobody takes gives back its place.
+            if let Err(mut untaken) = sender.send(visit) {
+                untaken.sources = None;
+                freed = Some(next);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn record(&mut self, source: IpAddr, now: Instant) -> &mut Record {
+        if !self.records.contains_key(&source) && self.records.len() >= SOURCES {
+            forget_one(&mut self.records);
+        }
+        let new = Record {
+            failures: 0,
+            failed: now,
+            unproven: 0,
+            waiting: VecDeque::new(),
+            turned_away: false,
+        };
+        let record = self.records.entry(source).or_insert(new);
         if now.duration_since(record.failed) >= MEMORY {
             record.failures = 0;
         }
-        let places = match record.failures >= SUSPICIOUS {
-            true => SUSPICIOUS_CONNECTIONS,
-            false => limits::MAX_UNKNOWN_OF_SOURCE,
-        };
-        if record.unproven >= places {
-            let news = !std::mem::replace(&mut record.turned_away, true);
-            return Err(Crowded { news });
-        }
-        record.unproven += 1;
-        Ok(Visit { sources: Arc::clone(self), source })
+        record
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Record>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// As many wait as may: the newest of the source with the most goes, unless that is this one.
+    fn make_room(&mut self, source: IpAddr) -> Result<(), Crowded> {
+        let waiting = |source: &IpAddr| self.records.get(source).map_or(0, |r| r.waiting.len());
+        let most = self.turns.iter().copied().max_by_key(waiting);
+        let most = most.filter(|most| waiting(most) > waiting(&source) + 1);
+        match most.and_then(|most| self.records.get_mut(&most)) {
+            Some(record) => {
+                record.waiting.pop_back();
+                record.turned_away = true;
+                self.waiting -= 1;
+                Ok(())
+            }
+            None => {
+                let record = self.records.get_mut(&source);
+                let news = record.is_some_and(|r| !std::mem::replace(&mut r.turned_away, true));
+                self.forget_idle(source);
+                Err(Crowded { news })
+            }
+        }
+    }
+
+    /// Whose turn it is, if there is a place: it is taken.
+    fn next_turn(&mut self, now: Instant) -> Option<(IpAddr, oneshot::Sender<Visit>)> {
+        if self.taken >= limits::MAX_UNKNOWN_CLIENTS {
+            return None;
+        }
+        for _ in 0..self.turns.len() {
+            let source = self.turns.pop_front()?;
+            let Some(record) = self.records.get_mut(&source) else { continue };
+            let next = match record.has_place(now) {
+                true => record.waiting.pop_front(),
+                false => None,
+            };
+            if !record.waiting.is_empty() {
+                self.turns.push_back(source);
+            }
+            if let Some((_, sender)) = next {
+                record.unproven += 1;
+                self.taken += 1;
+                self.waiting -= 1;
+                return Some((source, sender));
+            }
+        }
+        None
+    }
+
+    fn free(&mut self, source: IpAddr) {
+        self.taken = self.taken.saturating_sub(1);
+        if let Some(record) = self.records.get_mut(&source) {
+            record.unproven = record.unproven.saturating_sub(1);
+        }
+        self.forget_idle(source);
+    }
+
+    /// One that waited has left.
+    fn leave(&mut self, source: IpAddr, number: u64) {
+        let Some(record) = self.records.get_mut(&source) else { return };
+        let Some(at) = record.waiting.iter().position(|(found, _)| *found == number) else {
+            return;
+        };
+        record.waiting.remove(at);
+        self.waiting -= 1;
+        if record.waiting.is_empty() {
+            self.turns.retain(|waiting| *waiting != source);
+        }
+        self.forget_idle(source);
+    }
+
+    /// Good clients leave no trace.
+    fn forget_idle(&mut self, source: IpAddr) {
+        if let Some(record) = self.records.get_mut(&source)
+            && record.is_idle()
+        {
+            record.turned_away = false;
+            if record.failures == 0 {
+                self.records.remove(&source);
+            }
+        }
+    }
+}
+
+impl Turn {
+    /// Waits for a place; none when it takes too long, or when too many others wait.
+    pub(super) async fn come(mut self) -> Option<Visit> {
+        timeout(limits::WAITING_LIMIT, &mut self.place).await.ok()?.ok()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.sources.lock().leave(self.source, self.number);
     }
 }
 
 impl Visit {
     /// The credentials were refused; says how long the client is to wait for its answer.
     pub(super) fn failed(&self, now: Instant) -> Duration {
-        let mut records = self.sources.lock();
-        let Some(record) = records.get_mut(&self.source) else { return Duration::ZERO };
+        let Some(sources) = &self.sources else { return Duration::ZERO };
+        let mut state = sources.lock();
+        let Some(record) = state.records.get_mut(&self.source) else { return Duration::ZERO };
         record.failures = record.failures.saturating_add(1);
         record.failed = now;
         match record.failures.checked_sub(FREE + 1) {
@@ -101,15 +297,8 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        let mut records = self.sources.lock();
-        if let Some(record) = records.get_mut(&self.source) {
-            record.unproven = record.unproven.saturating_sub(1);
-            if record.unproven == 0 {
-                record.turned_away = false;
-                if record.failures == 0 {
-                    records.remove(&self.source);
-                }
-            }
+        if let Some(sources) = self.sources.take() {
+            sources.release(self.source);
         }
     }
 }
@@ -126,82 +315,10 @@ fn source_of(address: IpAddr) -> IpAddr {
 
 /// Those with connections stay: their number is bounded elsewhere.
 fn forget_one(records: &mut HashMap<IpAddr, Record>) {
-    let idle = records.iter().filter(|(_, record)| record.unproven == 0);
+    let idle = records.iter().filter(|(_, record)| record.is_idle());
     let oldest = idle.min_by_key(|(_, record)| record.failed).map(|(source, _)| *source);
     oldest.map(|source| records.remove(&source));
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-
-    fn start() -> (Arc<Sources>, Instant) {
-        (Arc::new(Sources::default()), Instant::now())
-    }
-
-    #[test]
-    fn refusals_become_slower_up_to_a_limit() {
-        let (sources, now) = start();
-        let delays: Vec<_> =
-            (0..12).map(|_| sources.enter(SOURCE, now).unwrap().failed(now).as_millis()).collect();
-        assert_eq!(delays, [0, 0, 0, 100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
-    }
-
-    #[test]
-    fn a_source_with_failures_may_have_few_unproven_connections() {
-        let (sources, now) = start();
-        let honest: Vec<_> = (0..100).map(|_| sources.enter(SOURCE, now).unwrap()).collect();
-        for _ in 0..SUSPICIOUS {
-            honest[0].failed(now);
-        }
-        assert!(sources.enter(SOURCE, now).is_err());
-        assert!(sources.enter("192.0.2.1".parse().unwrap(), now).is_ok(), "another source");
-        drop(honest);
-        assert!(sources.enter(SOURCE, now).is_ok(), "it is slowed down, not locked out");
-    }
-
-    #[test]
-    fn a_source_without_failures_may_have_its_share_and_no_more() {
-        let (sources, now) = start();
-        let enter = || sources.enter(SOURCE, now);
-        let all: Vec<_> = (0..limits::MAX_UNKNOWN_OF_SOURCE).map(|_| enter().unwrap()).collect();
-        assert_eq!(enter().unwrap_err(), Crowded { news: true });
-        assert_eq!(enter().unwrap_err(), Crowded { news: false });
-        assert!(sources.enter("192.0.2.1".parse().unwrap(), now).is_ok(), "another source");
-        drop(all);
-        assert!(enter().is_ok());
-        assert_eq!(sources.lock().len(), 0);
-    }
-
-    #[test]
-    fn failures_are_forgotten_after_a_while() {
-        let (sources, now) = start();
-        for _ in 0..20 {
-            sources.enter(SOURCE, now).unwrap().failed(now);
-        }
-        let visit = sources.enter(SOURCE, now + MEMORY).unwrap();
-        assert_eq!(visit.failed(now + MEMORY), Duration::ZERO);
-    }
-
-    #[test]
-    fn the_table_is_bounded_and_good_clients_leave_no_trace() {
-        let (sources, now) = start();
-        drop(sources.enter(SOURCE, now));
-        assert_eq!(sources.lock().len(), 0);
-        for number in 0..2 * u32::try_from(SOURCES).unwrap() {
-            let source = std::net::Ipv4Addr::from(number).into();
-            sources.enter(source, now).unwrap().failed(now);
-        }
-        assert_eq!(sources.lock().len(), SOURCES);
-    }
-
-    #[test]
-    fn an_ipv6_network_is_one_source_and_a_mapped_address_its_ipv4() {
-        let of = |text: &str| source_of(text.parse().unwrap());
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-    }
-}
+mod tests;

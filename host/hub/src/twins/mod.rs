@@ -24,10 +24,11 @@ pub(crate) use together::Plan;
 pub use watch::DesiredPatches;
 
 use crate::Hub;
+use crate::events::Topic;
 use crate::tasks::TaskKind;
 use cell::{Cell, Cells, Held};
 use record::{Kept, Known, Loaded, Row};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::future::Future;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -179,19 +180,23 @@ async fn operate(
     if !documents.is_empty() {
         commit(hub, Change { documents, ..Change::default() }).await?;
     }
-    Ok(prepared.enforce(held))
+    Ok(prepared.enforce(hub, held))
 }
 
 /// A twin after a change that is not on disk yet.
 struct Prepared {
     next: Loaded,
     told: Option<DesiredPatch>,
+    changed: bool,
 }
 
 impl Prepared {
     /// It is on disk now: puts it in force.
-    fn enforce(self, held: &mut Held<'_>) -> Twin {
+    fn enforce(self, hub: &Hub, held: &mut Held<'_>) -> Twin {
         let twin = self.next.twin();
+        if self.changed {
+            hub.tell(Topic::Twin, "changed", held.of(), versions_of(&twin));
+        }
         *held.loaded() = self.next;
         if let Some(patch) = self.told {
             held.desired_changed(patch);
@@ -228,7 +233,12 @@ async fn prepare(
         next.operated_bytes = write.body.as_ref().map_or(0, String::len);
         documents.push(write);
     }
-    Ok((Prepared { next, told }, documents))
+    Ok((Prepared { next, told, changed: !documents.is_empty() }, documents))
+}
+
+/// What an event tells of a twin.
+fn versions_of(twin: &Twin) -> Value {
+    json!({ "etag": twin.etag().to_string(), "desired": twin.desired.version, "tags": twin.tags.version })
 }
 
 /// Before the history forgets the way back to what the client knows, that is written down.
@@ -270,11 +280,18 @@ impl Step {
         mode: Mode,
         now: Timestamp,
     ) -> Result<Option<Self>, TwinError> {
-        let (next, patch) = match mode {
+        let changed = match mode {
             Mode::Merge if patch.is_empty() => return Ok(None),
-            Mode::Merge => (kept.now.merged(section, patch, now)?, patch.clone()),
-            Mode::Replace => kept.now.replaced(section, patch, now)?,
+            Mode::Merge => kept.now.merged(section, patch, now).map(|next| (next, patch.clone())),
+            Mode::Replace => kept.now.replaced(section, patch, now),
         };
+        // An operator's body holds several sections.
+        let pointer = match section {
+            Section::Desired => "/properties/desired",
+            Section::Reported => "/properties/reported",
+            Section::Tags => "/tags",
+        };
+        let (next, patch) = changed.map_err(|problem| problem.below(pointer))?;
         Ok(Some(Self { section, next, patch }))
     }
 

@@ -50,7 +50,7 @@ impl Twins {
         }
         for (of, one) in prepared {
             let held = held.get_mut(&of).expect("it was there when it was prepared");
-            twins.insert(of, one.enforce(held));
+            twins.insert(of, one.enforce(hub, held));
         }
         Ok(twins)
     }

@@ -245,6 +245,7 @@ impl TestHub {
             queues: QueueDefaults::default(),
             max_clients: 100,
             device_roots: Vec::new(),
+            module_certificates: false,
         };
         let storage = TaskGroup::default();
         storage.spawn(TaskKind::Essential, "writer", |_| async {
@@ -261,6 +262,13 @@ impl TestHub {
     /// Stops it and starts it again on the same store.
     pub(crate) async fn restart(self) -> Self {
         self.restart_writable(async {}).await
+    }
+
+    /// Another hub on the files as they stand in this moment: what a kill would leave.
+    pub(crate) async fn killed(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(self.folder.path(), folder.path());
+        Self::open(folder, self.clock.clone(), Arc::clone(&self.runtime), async {}).await
     }
 
     /// As [`TestHub::restart`]; the store can be written when `writable` resolves.
@@ -435,6 +443,19 @@ impl TestHub {
         self.hub.store().close().await;
         assert_eq!(self.storage.shut_down(Duration::from_secs(1)).await, None);
         self.folder
+    }
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => {
+                std::fs::create_dir_all(&to).unwrap();
+                copy(&entry.path(), &to);
+            }
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
     }
 }
 

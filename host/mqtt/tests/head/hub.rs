@@ -77,6 +77,7 @@ impl TestHub {
             queues: QueueDefaults::default(),
             max_clients,
             device_roots: Vec::new(),
+            module_certificates: false,
         };
         let Opened { store, writer, report, start } = opened;
         // A group of its own: the last acknowledgements need the writer.

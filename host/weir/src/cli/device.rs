@@ -14,6 +14,7 @@ Examples:
   weir device create pump-1                    with keys of the hub's; see weir connection-string
   weir device create edge --module sender      a module of the edge device
   weir device create cam --auth self-signed --thumbprint 9f86d081...
+  weir device update pump-1 --body change.json
   weir device disable pump-1                   it leaves, and may not connect any more
   weir device enable pump-1
   weir device keys pump-1                      print both keys

@@ -45,8 +45,14 @@ paths! {
     device_connection_string(id) = "/api/v1/devices/{id}/connection-string";
     /// A module identity's connection string.
     module_connection_string(id, module) = "/api/v1/devices/{id}/modules/{module}/connection-string";
+    /// What IoT Edge sets for a module; by `unix` or `http`.
+    edge_environment(module, transport) = "/api/v1/edge-environment/{module}?transport={transport}";
     /// A service client's connection string.
     service_connection_string(policy) = "/api/v1/service-policies/{policy}/connection-string";
+    /// A device's twin.
+    twin(id) = "/api/v1/twins/{id}";
+    /// A module's twin.
+    module_twin(id, module) = "/api/v1/twins/{id}/modules/{module}";
     /// Who is connected.
     clients(state) = "/api/v1/clients?state={state}";
     /// Wasm modules.
