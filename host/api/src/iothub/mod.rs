@@ -24,8 +24,10 @@ mod statistics;
 mod twins;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use tower::ServiceExt;
 use weir_hub::Hub;
 use weir_hub::authorize::Operation as Right;
 
@@ -133,9 +135,14 @@ pub fn router(hub: Hub) -> Router {
     let known = auth::Guard { hub: hub.clone(), needs: None };
     let fallback =
         Router::new().fallback(finish::not_found).layer(from_fn_with_state(known, auth::guard));
-    router
+    let router = router
         .method_not_allowed_fallback(finish::method_not_allowed)
         .fallback_service(fallback.with_state(hub.clone()))
         .layer(from_fn_with_state(hub.clone(), finish::finish))
-        .with_state(hub)
+        .with_state(hub);
+    // What another router has read out of the path would count as ours.
+    Router::new().fallback_service(router.map_request(|mut request: Request| {
+        request.extensions_mut().clear();
+        request
+    }))
 }

@@ -155,3 +155,21 @@ async fn jobs_and_digital_twins_are_answered_as_not_offered() {
         assert_eq!(service.get(path).await.refusal(), (501, "NotImplemented"), "{path}");
     }
 }
+
+#[tokio::test]
+async fn another_router_in_front_leaves_nothing_behind() {
+    use axum::extract::Request;
+    use tower::ServiceExt;
+    let hub = TestHub::start().await;
+    let paths = weir_api::iothub::router(hub.hub.clone());
+    let pass_on = move |request: Request| paths.clone().oneshot(request);
+    let front = axum::Router::new().route("/twins/{a}/modules/{b}", axum::routing::get(pass_on));
+    let token = token(&hub, "service", "gw", 60).await;
+    let request = axum::http::Request::builder()
+        .uri("/twins/edge/modules/%24edgeHub")
+        .header("authorization", token)
+        .body(axum::body::Body::empty())
+        .unwrap();
+    let answer = front.oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
