@@ -11,6 +11,8 @@ mod guests;
 mod hostile;
 #[path = "../../host/upstream/tests/support/loopback.rs"]
 mod loopback;
+mod module_calls;
+mod module_reports;
 #[expect(dead_code, reason = "the upstream's own tests use more of it")]
 #[path = "../../host/upstream/tests/support/mosquitto.rs"]
 mod mosquitto;
@@ -21,5 +23,6 @@ mod support;
 mod swap;
 mod upstream;
 mod verbs;
+mod x509;
 
 use support::PATIENCE;

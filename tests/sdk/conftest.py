@@ -1,5 +1,7 @@
+import os
 import queue
 import threading
+import unittest.mock
 import uuid
 
 import pytest
@@ -27,33 +29,41 @@ def tag():
 
 
 class Clients:
-    """SDK clients that are shut down at the end of the test."""
+    """SDK clients of one transport that are shut down at the end of the test."""
 
-    def __init__(self, hub):
-        self.hub, self.open = hub, []
+    def __init__(self, hub, transport):
+        self.hub, self.open, self.websockets = hub, [], transport == "mqttws"
 
     def _keep(self, client):
         self.open.append(client)
         client.connect()
         return client
 
+    def _options(self, **more):
+        return dict(connection_retry_interval=1, websockets=self.websockets, **more)
+
     def module(self, name, **more):
         from azure.iot.device import IoTHubModuleClient
 
-        return self._keep(
-            IoTHubModuleClient.create_from_connection_string(
-                self.hub.module(name), server_verification_cert=self.hub.trust(), connection_retry_interval=1, **more
-            )
-        )
+        options = self._options(server_verification_cert=self.hub.trust(), **more)
+        return self._keep(IoTHubModuleClient.create_from_connection_string(self.hub.module(name), **options))
 
     def device(self, name, **more):
         from azure.iot.device import IoTHubDeviceClient
 
-        return self._keep(
-            IoTHubDeviceClient.create_from_connection_string(
-                self.hub.device(name), server_verification_cert=self.hub.trust(), connection_retry_interval=1, **more
-            )
-        )
+        options = self._options(server_verification_cert=self.hub.trust(), **more)
+        return self._keep(IoTHubDeviceClient.create_from_connection_string(self.hub.device(name), **options))
+
+    def edge_module(self, name):
+        """The only Python client that may call methods: one made from the environment, in its form for developers."""
+        from azure.iot.device import IoTHubModuleClient
+
+        environment = {
+            "EdgeHubConnectionString": self.hub.module(name),
+            "EdgeModuleCACertificateFile": os.path.join(self.hub.data, "pki", "trust-bundle.pem"),
+        }
+        with unittest.mock.patch.dict(os.environ, environment):
+            return self._keep(IoTHubModuleClient.create_from_edge_environment(**self._options()))
 
     def close(self):
         threads = [threading.Thread(target=self._shutdown, args=(client,), daemon=True) for client in self.open]
@@ -70,9 +80,11 @@ class Clients:
             pass
 
 
-@pytest.fixture
-def clients(hub):
-    all_clients = Clients(hub)
+@pytest.fixture(params=["mqtt", "mqttws"])
+def clients(hub, request):
+    if request.param == "mqttws" and "https" not in hub.listen:
+        pytest.skip("the hub has no listener for WebSockets")
+    all_clients = Clients(hub, request.param)
     yield all_clients
     all_clients.close()
 

@@ -92,7 +92,7 @@ def main():
     folder = os.path.abspath(sys.argv[1])
     os.makedirs(folder)
     certificate(folder, "device-ca", "devices of the smoke tests")
-    authorities = '[security]\ndevice_ca_files = ["%s"]' % os.path.join(folder, "device-ca.cert.pem")
+    authorities = '[security]\ndevice_ca_files = ["%s"]\n' % os.path.join(folder, "device-ca.cert.pem")
     hub = Hub(authorities, folder)
     variables = provision(hub, folder)
     listen = hub.listen
@@ -101,6 +101,12 @@ def main():
     subprocess.run([os.path.join(folder, "start")], check=True, stdout=subprocess.DEVNULL)
     variables.update(WEIR_GATEWAY_HOST=GATEWAY, WEIR_IOTHUB_HOSTNAME=IOTHUB, WEIR_DIAL_ADDR="127.0.0.1")
     variables.update(WEIR_EDGE_DEVICE_ID=EDGE, WEIR_CA_FILE=os.path.join(hub.data, "pki", "trust-bundle.pem"))
+    words = [WEIR, "edge-environment", "--config", hub.config, "--module", "sender"]
+    for transport, more in [("HTTP", ["--http"]), ("UNIX", [])]:
+        lines = subprocess.check_output(words + more, text=True, timeout=20).splitlines()
+        environment = dict(line.split("=", 1) for line in lines)
+        variables["WEIR_WORKLOAD_URI_" + transport] = environment["IOTEDGE_WORKLOADURI"]
+        variables["WEIR_GENERATION_ID_SENDER"] = environment["IOTEDGE_MODULEGENERATIONID"]
     for name in PORTS:
         if name in listen:
             variables["WEIR_%s_PORT" % name.upper()] = listen[name].rsplit(":", 1)[1]

@@ -3,16 +3,20 @@
 The SDKs fix their ports (8883, 443, 5671), so name resolution is redirected below them; TLS names, tokens and
 certificates are untouched. Everything is provisioned by REST, as an operator would. node/hub.js is the same for Node.
 """
+import base64
 import hashlib
+import hmac
 import json
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 with open(os.path.join(os.path.dirname(__file__), "scene.json")) as f:
@@ -52,11 +56,12 @@ class Hub:
         self.data = os.path.join(self.dir, "data")
         self.config = os.path.join(self.dir, "weir.toml")
         # Free ports, but the same after every start: clients come back to them.
-        listen = ['%s = "127.0.0.1:%d"' % (name, _free_port()) for name in [*PORTS, "mqtt_plain"]]
+        listen = ['%s = "127.0.0.1:%d"' % (name, free_port()) for name in [*PORTS, "mqtt_plain"]]
         with open(self.config, "w") as f:
             f.write(
                 'data_dir = "%s"\nhostname = "%s"\niothub_hostname = "%s"\ndevice_id = "%s"\n%s\n'
-                '[listen]\n%s\napi = "127.0.0.1:0"\n' % (self.data, GATEWAY, IOTHUB, EDGE, extra, "\n".join(listen))
+                '[listen]\n%s\napi = "127.0.0.1:0"\n[workload]\nhttp = "127.0.0.1:%d"\n'
+                % (self.data, GATEWAY, IOTHUB, EDGE, extra, "\n".join(listen), _free_port())
             )
         self.log = open(os.path.join(self.dir, "weir.log"), "ab")
         self.process = None
@@ -131,6 +136,49 @@ class Hub:
     def route(self, name, route, **more):
         self.api("PUT", "/routes/" + name, dict(route=route, **more))
 
+    def set_desired(self, desired, device=EDGE, module=None):
+        """What an operator wants of a client; gives the version."""
+        body = {"properties": {"desired": desired}}
+        return self.twin("PATCH", _path(device, module), body)["properties"]["desired"]["$version"]
+
+    def reported(self, device=EDGE, module=None):
+        reported = self.twin("GET", _path(device, module))["properties"]["reported"]
+        return {key: value for key, value in reported.items() if not key.startswith("$")}
+
+    def twin(self, method, path, body=None):
+        """A request to the service paths, as a script of an operator signs it."""
+        policy = dict(part.split("=", 1) for part in self.service().split(";"))
+        name, key = policy["SharedAccessKeyName"], base64.b64decode(policy["SharedAccessKey"])
+        signed = "%s\n%d" % (policy["HostName"], time.time() + 600)
+        signature = base64.b64encode(hmac.new(key, signed.encode(), hashlib.sha256).digest()).decode()
+        token = tuple(signed.split("\n")) + (urllib.parse.quote(signature, safe=""), name)
+        request = urllib.request.Request(
+            "https://%s/twins/%s?api-version=2021-04-12" % (GATEWAY, path),
+            data=json.dumps(body).encode() if body is not None else None,
+            method=method,
+            headers={
+                "Authorization": "SharedAccessSignature sr=%s&se=%s&sig=%s&skn=%s" % token,
+                "Content-Type": "application/json",
+                "If-Match": '"*"',
+            },
+        )
+        with urllib.request.urlopen(request, timeout=60, context=ssl.create_default_context(cadata=self.trust())) as answer:
+            return json.load(answer)
+
+    def call(self, name, payload, device=EDGE, module=None, connect=10, response=10):
+        """Calls a method as an operator; gives status and payload."""
+        body = {"deviceId": device, "methodName": name, "payload": payload}
+        body.update(connectTimeoutInSeconds=connect, responseTimeoutInSeconds=response)
+        answer = self.api("POST", "/method-calls", dict(body, moduleId=module) if module else body)
+        return answer["status"], answer["payload"]
+
+    def command(self, device, body, **more):
+        self.api("POST", "/devices/%s/commands" % device, dict(more, body=body))
+
+    def commands(self, device):
+        """How many wait."""
+        return len(self.api("GET", "/devices/%s/commands" % device)["items"])
+
     def service(self):
         """Connection string of a back end."""
         words = [WEIR, "connection-string", "--config", self.config, "--service"]
@@ -145,7 +193,11 @@ class Hub:
         return digest
 
 
-def _free_port():
+def _path(device, module):
+    return device + ("/modules/" + module if module else "")
+
+
+def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]

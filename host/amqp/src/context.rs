@@ -78,9 +78,9 @@ impl Context {
         let proof = self.tokens.prove(&self.hub, identity, &self.peer.certificates)?;
         self.proven();
         self.members.get(identity, || {
-            let Proof { proven: Proven { identity, .. }, until } = proof;
+            let Proof { proven, until } = proof;
             // The end of the proof moves with each renewal, so it is watched here.
-            let proven = Proven { identity, expires: None };
+            let proven = Proven { expires: None, ..proven };
             let address = self.peer.address.to_string();
             let session = self.hub.connect(proven, self.peer.protocol, &address);
             let session = session.map_err(Refusal::Connect)?;

@@ -18,17 +18,22 @@ use weir_core::command::NewCommand;
 use weir_core::id::Identity;
 use weir_core::message::Message;
 use weir_core::properties::SystemProperty;
-use weir_hub::{CommandError, Leave, Rights};
+use weir_hub::authorize::{Operation, Protocol};
+use weir_hub::{CommandError, Leave};
 
+/// Where commands are sent.
+pub(crate) const COMMANDS: &str = "/messages/devicebound";
+/// Where feedback about them is read.
+pub(crate) const FEEDBACK: &str = "/messages/serviceBound/feedback";
 /// Messages that a client may have sent and the hub not answered: each waits for its own commit.
 const CREDIT: u32 = 32;
 
-/// Whether the service client on this connection may use the link.
+/// Whether the service client on this connection may do this on the link at `path`.
 ///
 /// # Errors
 /// [`Refusal::NoRight`].
-pub(crate) fn admit(context: &Context, path: &str) -> Result<(), Refusal> {
-    match context.service(path)?.rights.cover(Rights::SERVICE_CONNECT) {
+pub(crate) fn admit(context: &Context, operation: Operation, path: &str) -> Result<(), Refusal> {
+    match context.service(path)?.may(operation, Protocol::Amqp) {
         true => Ok(()),
         false => Err(Refusal::NoRight),
     }
@@ -81,7 +86,7 @@ pub(crate) async fn serve_idle(mut sender: Sender, context: Arc<Context>) {
 async fn send(delivery: &Delivery, context: &Context) -> Result<(), AmqpError> {
     let (target, command) = read(delivery).map_err(|(name, text)| condition(name, &text))?;
     // The right may have been taken back since the link was attached.
-    admit(context, "/messages/devicebound").map_err(|refusal| refusal.to_amqp())?;
+    admit(context, Operation::SendCommands, COMMANDS).map_err(|refusal| refusal.to_amqp())?;
     let sent = context.hub.commands().send(&context.hub, &target, command).await;
     sent.map(drop).map_err(|cause| condition(condition_of(&cause), &cause.to_string()))
 }

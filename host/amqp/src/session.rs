@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 use weir_core::id::Identity;
 use weir_core::limits;
+use weir_hub::authorize::Operation;
 
 /// Names the pair that a link belongs to.
 const CORRELATION: &str = "com.microsoft:channel-correlation-id";
@@ -140,7 +141,8 @@ fn inbound_plan(
         }
         Address::Twin(identity) => sit(&identity, Kind::TwinRequests).map(Inbound::TwinRequests),
         Address::ServiceCommands => {
-            service::admit(context, "/messages/devicebound").map(|()| Inbound::ServiceCommands)
+            let admitted = service::admit(context, Operation::SendCommands, service::COMMANDS);
+            admitted.map(|()| Inbound::ServiceCommands)
         }
         Address::Commands(_) | Address::ServiceFeedback => Err(Refusal::NoAddress),
     }
@@ -154,8 +156,12 @@ fn outbound_plan(
     let sit = |identity: &Identity, kind| Ok(context.member(identity)?.sit(kind, correlation));
     match address.and_then(Address::parse).ok_or(Refusal::NoAddress)? {
         Address::Cbs => Ok(Outbound::Cbs),
-        // A device has no inputs.
-        Address::Events(Identity { module: None, .. }) => Err(Refusal::NoAddress),
+        // A device has no inputs, nor has a module of another one.
+        Address::Events(identity)
+            if identity.module.is_none() || identity.device != *context.hub.edge_device() =>
+        {
+            Err(Refusal::NoAddress)
+        }
         Address::Events(identity) => sit(&identity, Kind::Inputs).map(Outbound::Inputs),
         Address::Commands(identity) => sit(&identity, Kind::Commands).map(Outbound::Commands),
         Address::Methods(identity) => {
@@ -163,8 +169,8 @@ fn outbound_plan(
         }
         Address::Twin(identity) => sit(&identity, Kind::TwinAnswers).map(Outbound::TwinAnswers),
         Address::ServiceFeedback => {
-            let path = "/messages/serviceBound/feedback";
-            service::admit(context, path).map(|()| Outbound::ServiceFeedback)
+            let admitted = service::admit(context, Operation::ReadFeedback, service::FEEDBACK);
+            admitted.map(|()| Outbound::ServiceFeedback)
         }
         Address::ServiceCommands => Err(Refusal::NoAddress),
     }

@@ -57,7 +57,13 @@ pub(crate) async fn finish(request: Request, next: Next) -> Response {
 fn time_limit(request: &Request) -> Duration {
     let uploads =
         request.method() == Method::PUT && request.uri().path().starts_with("/api/v1/artifacts/");
-    if uploads { limits::API_UPLOAD_LIMIT } else { limits::API_REQUEST_LIMIT }
+    // A call waits for its target, and then for the answer.
+    let calls = request.uri().path() == "/api/v1/method-calls";
+    match (uploads, calls) {
+        (true, _) => limits::API_UPLOAD_LIMIT,
+        (false, true) => 2 * limits::METHOD_TIMEOUT_MAX + limits::API_REQUEST_LIMIT,
+        (false, false) => limits::API_REQUEST_LIMIT,
+    }
 }
 
 fn late(limit: Duration) -> Problem {

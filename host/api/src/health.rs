@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+use weir_core::limits;
 use weir_hub::{Count, Hub};
 
 /// A process that answers.
@@ -25,7 +26,9 @@ pub(crate) struct Live {
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({
     "status": "degraded", "listening": true, "storeWritable": true,
-    "fullQueues": [{"name": "iothub", "percent": 91}], "upstream": "down"
+    "fullQueues": [{"name": "iothub", "percent": 91}],
+    "certificates": [{"name": "server", "expires": "2026-05-04T10:00:00Z", "days": 61}],
+    "upstream": "down"
 }))]
 pub(crate) struct Ready {
     /// `ready`; `degraded`: ready, but something needs a look; `not-ready`.
@@ -45,6 +48,8 @@ pub(crate) struct Ready {
     damaged_entries: u64,
     /// Queues that are at 80 % of their limit and more.
     full_queues: Vec<FullQueue>,
+    /// The certificates that clients see; one that ends within 30 days needs a look.
+    certificates: Vec<CertificateView>,
     /// State of the link: `up`, `down`, `idle`, `paused` or `none`.
     upstream: &'static str,
 }
@@ -72,6 +77,17 @@ pub(crate) struct FullQueue {
     name: String,
     /// Share of its limit.
     percent: u64,
+}
+
+/// A certificate of the hub.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CertificateView {
+    /// `server`, or `edge_ca`, which has signed it.
+    name: &'static str,
+    /// When it ends.
+    expires: String,
+    /// Whole days until then; 0 when it has ended.
+    days: u64,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -129,7 +145,16 @@ fn judge(hub: &Hub) -> Ready {
         }
     });
     let listening = hub.is_ready();
-    let degraded = !full_queues.is_empty() || damage.is_some() || store.damaged_entries > 0;
+    let now = hub.clock().now();
+    let certificates = hub.certificates().ends().into_iter().map(|end| CertificateView {
+        name: end.name,
+        expires: end.expires.to_string(),
+        days: end.expires.since(now).as_secs() / 86_400,
+    });
+    let certificates: Vec<CertificateView> = certificates.collect();
+    let ending = certificates.iter().any(|end| end.days < limits::CERTIFICATE_WARNING_DAYS[0]);
+    let degraded =
+        !full_queues.is_empty() || damage.is_some() || store.damaged_entries > 0 || ending;
     Ready {
         status: match (listening && store.writable, degraded) {
             (false, _) => "not-ready",
@@ -142,6 +167,7 @@ fn judge(hub: &Hub) -> Ready {
         damage,
         damaged_entries: store.damaged_entries,
         full_queues,
+        certificates,
         upstream: hub.uplink().state,
     }
 }

@@ -9,6 +9,7 @@ use crate::problem::{Detail, Problem};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, de};
 use std::collections::HashSet;
@@ -24,17 +25,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let merge_patch = request.method() == axum::http::Method::PATCH;
-        if !is_json(request.headers(), merge_patch) {
-            let or = if merge_patch { " or application/merge-patch+json" } else { "" };
-            let what = format!("the body must have the content type application/json{or}");
-            return Err(
-                Problem::new(ErrorCode::UnsupportedMediaType, what).parameter("content-type")
-            );
-        }
-        let bytes = body::read(request.into_body(), limits::API_BODY_BYTES).await?;
-        parse(&bytes).map(Self)
+        parse(&text(request).await?).map(Self)
     }
+}
+
+/// The text of a JSON body, for rules that read it themselves.
+///
+/// # Errors
+/// Another content type, or as [`body::read`].
+pub(crate) async fn text(request: Request) -> Result<Bytes, Problem> {
+    let merge_patch = request.method() == axum::http::Method::PATCH;
+    if !is_json(request.headers(), merge_patch) {
+        let or = if merge_patch { " or application/merge-patch+json" } else { "" };
+        let what = format!("the body must have the content type application/json{or}");
+        return Err(Problem::new(ErrorCode::UnsupportedMediaType, what).parameter("content-type"));
+    }
+    body::read(request.into_body(), limits::API_BODY_BYTES).await
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {

@@ -10,6 +10,7 @@
 
 mod auth;
 mod body;
+mod connection;
 mod docs;
 mod etag;
 mod extract;
@@ -26,6 +27,7 @@ mod problem;
 mod rate;
 mod serve;
 mod v1;
+pub mod workload;
 
 pub use openapi::document as openapi_document;
 pub use serve::serve;
@@ -45,6 +47,8 @@ pub struct Options {
     pub listeners: Vec<(String, String)>,
     /// The last log lines of the modules.
     pub logs: ModuleLogs,
+    /// Where modules reach the workload API.
+    pub workload: workload::Places,
     /// Set when this listener speaks TLS.
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use std::error::Error;
 use utoipa::ToSchema;
 use weir_core::error_code::ErrorCode;
+use weir_core::method::MethodProblem;
 use weir_hub::{
-    ArtifactError, IdentityError, ModuleError, ReplayError, RouteError, ServicePolicyError,
-    StoreError, TokenError,
+    ArtifactError, CommandError, IdentityError, MethodError, ModuleError, ReplayError, RouteError,
+    ServicePolicyError, StoreError, TokenError,
 };
 
 /// One thing that is wrong with a request.
@@ -246,6 +247,7 @@ impl From<IdentityError> for Problem {
             | IdentityError::IsEdge(_)
             | IdentityError::IsWasm(_)
             | IdentityError::IsSystem(_)
+            | IdentityError::NoKeys(_)
             | IdentityError::Random => from_error(error.code(), &error),
         }
     }
@@ -339,6 +341,43 @@ impl From<ServicePolicyError> for Problem {
             ServicePolicyError::Unknown | ServicePolicyError::Random => {
                 from_error(error.code(), &error)
             }
+        }
+    }
+}
+
+impl From<MethodError> for Problem {
+    fn from(error: MethodError) -> Self {
+        from_error(error.code(), &error)
+    }
+}
+
+impl From<MethodProblem> for Problem {
+    fn from(error: MethodProblem) -> Self {
+        let pointer = match &error {
+            MethodProblem::Body(_) => "",
+            MethodProblem::NameLength { .. } | MethodProblem::NameCharacter => "/methodName",
+            MethodProblem::PayloadSize { .. } | MethodProblem::PayloadForm => "/payload",
+            MethodProblem::TimeOut { field: "connectTimeoutInSeconds", .. } => {
+                "/connectTimeoutInSeconds"
+            }
+            MethodProblem::TimeOut { .. } => "/responseTimeoutInSeconds",
+        };
+        Self::invalid(error.to_string()).at(pointer)
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Store(cause) => cause.into(),
+            CommandError::Ack => from_error(error.code(), &error).at("/ack"),
+            CommandError::Expiry => from_error(error.code(), &error).at("/expiresInSecs"),
+            CommandError::Unknown(_)
+            | CommandError::TooLarge { .. }
+            | CommandError::QueueFull(_)
+            | CommandError::LockLost
+            | CommandError::StoreFull
+            | CommandError::Unavailable => from_error(error.code(), &error),
         }
     }
 }

@@ -1,9 +1,6 @@
 //! The listener: connections with limits in number, size and patience, and an orderly end.
 
-use crate::patience::Patient;
-use crate::{Api, Options};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use crate::{Api, Options, connection};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,24 +86,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stop: Stop,
     _place: OwnedSemaphorePermit,
 ) {
-    let service = TowerToHyperService::new(server.router.clone());
-    let stream = TokioIo::new(Patient::new(stream, limits::API_SILENCE));
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::API_HEAD_LIMIT)
-        .max_buf_size(limits::API_HEAD_BYTES)
-        .max_headers(limits::API_HEADERS)
-        .half_close(false)
-        .serve_connection(stream, service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = stop.draining() => {
-            // The request in hand is answered, no other is read.
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
+    let ended = connection::answer(stream, server.router.clone(), &stop).await;
     if let Err(error) = ended {
         debug!(%error, %peer, "a connection to the api ended badly");
     }

@@ -16,6 +16,7 @@ pub mod message;
 pub mod method;
 pub mod module;
 pub mod module_state;
+pub mod module_twin;
 pub mod port;
 pub mod properties;
 pub mod record;

@@ -75,9 +75,10 @@ pub const AMQP_UNPROVEN_LINKS: usize = 8;
 pub const AMQP_IDENTITIES: usize = 1_024;
 /// A message on an AMQP link, before it is looked at (IoT Edge: 1 MiB; a batch may have 600 KiB).
 pub const AMQP_MESSAGE_BYTES: usize = MIB;
-/// Messages that a client may have sent on a link and the hub not answered.
-pub const AMQP_CREDIT: u32 = 256;
-/// Frames that wait between two parts of an AMQP connection: what a link's credit allows fits.
+/// Messages that a client may have sent on a link and the hub not answered, when they are small: as many
+/// as fill a slow disk's commits (the SDKs themselves give 1,000).
+pub const AMQP_CREDIT: u32 = 1_000;
+/// Frames that wait between two parts of an AMQP connection; with more the socket is not read.
 pub const AMQP_FRAMES: usize = 256;
 /// From the first byte to the first identity that has proven itself, on an AMQP connection.
 pub const AMQP_PROOF_LIMIT: Duration = Duration::from_secs(30);
@@ -196,6 +197,9 @@ pub const MODULE_STATE_BYTES: usize = 4 * MIB;
 pub const MODULE_STATE_KEYS: usize = 10_000;
 /// Longest key of a module's state.
 pub const MODULE_KEY_BYTES: usize = KIB;
+/// Reports of a module in one call: who changes what he reports more often than that loses nothing by
+/// saying it once.
+pub const MODULE_REPORTS: usize = 64;
 /// Messages a module may hold.
 pub const MODULE_HELD: usize = 10_000;
 /// Size of an uploaded component.
@@ -239,6 +243,10 @@ pub const API_REQUEST_LIMIT: Duration = Duration::from_secs(60);
 pub const SERVICE_METHOD_LIMIT: Duration = Duration::from_secs(610);
 /// Identities in one bulk change of a service path (IoT Hub's limit).
 pub const BULK_IDENTITIES: usize = 100;
+/// Length of a query of a service client.
+pub const QUERY_BYTES: usize = 8 * KIB;
+/// Twins in a page of a query's answer, each of up to 72 KiB; who asks for more gets the rest in the next.
+pub const QUERY_ITEMS: usize = 100;
 /// Configurations that a hub keeps (IoT Hub's limit).
 pub const CONFIGURATIONS: usize = 100;
 /// A whole upload of a component, its compilation included.
@@ -313,3 +321,13 @@ pub const HTTP_BATCH_BYTES: usize = MIB;
 pub const HTTP_BATCH_MESSAGES: usize = 500;
 /// Body of a direct method call: the payload, white space and the other fields.
 pub const METHOD_BODY_BYTES: usize = METHOD_PAYLOAD_BYTES + 16 * KIB;
+
+/// Requests at once on the workload socket of one module (IoT Edge); a further connection is closed.
+pub const WORKLOAD_REQUESTS: usize = 10;
+/// Connections at once to the workload API over TCP, of all modules together.
+pub const WORKLOAD_CONNECTIONS: usize = 64;
+/// Body of a request to the workload API: a text to encrypt, in base64.
+pub const WORKLOAD_BODY_BYTES: usize = 256 * KIB;
+/// Days before the end of a certificate at which the log says so; from the first on, health does, too. The
+/// hub renews its own server certificate earlier.
+pub const CERTIFICATE_WARNING_DAYS: [u64; 3] = [30, 7, 1];

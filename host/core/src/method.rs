@@ -130,26 +130,37 @@ impl MethodCall {
     pub fn from_json(body: &[u8]) -> Result<Self, MethodProblem> {
         let body: Body<'_> =
             serde_json::from_slice(body).map_err(|error| MethodProblem::Body(error.to_string()))?;
-        let payload = body.payload.map_or("null", RawValue::get).as_bytes();
+        Self::of(
+            &body.method_name,
+            body.payload.map_or("null", RawValue::get).as_bytes(),
+            body.connect_timeout_in_seconds,
+            body.response_timeout_in_seconds,
+        )
+    }
+
+    /// From its parts; time-outs in seconds, `payload` is JSON.
+    ///
+    /// # Errors
+    /// [`MethodProblem`]: a part is outside of its range.
+    pub fn of(
+        name: &str,
+        payload: &[u8],
+        connect_timeout: Option<i64>,
+        response_timeout: Option<i64>,
+    ) -> Result<Self, MethodProblem> {
         if payload.len() > limits::METHOD_PAYLOAD_BYTES {
             return Err(MethodProblem::PayloadSize { bytes: payload.len() });
         }
-        Ok(Self {
-            name: body.method_name.parse()?,
-            payload: Bytes::copy_from_slice(payload),
-            connect_timeout: seconds(
-                "connectTimeoutInSeconds",
-                body.connect_timeout_in_seconds,
-                Duration::ZERO,
-                Duration::ZERO,
-            )?,
-            response_timeout: seconds(
-                "responseTimeoutInSeconds",
-                body.response_timeout_in_seconds,
-                limits::METHOD_RESPONSE,
-                limits::METHOD_RESPONSE_MIN,
-            )?,
-        })
+        let connect_timeout =
+            seconds("connectTimeoutInSeconds", connect_timeout, Duration::ZERO, Duration::ZERO)?;
+        let response_timeout = seconds(
+            "responseTimeoutInSeconds",
+            response_timeout,
+            limits::METHOD_RESPONSE,
+            limits::METHOD_RESPONSE_MIN,
+        )?;
+        let payload = Bytes::copy_from_slice(payload);
+        Ok(Self { name: name.parse()?, payload, connect_timeout, response_timeout })
     }
 }
 

@@ -12,9 +12,12 @@ use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::id::{Identity, InputName, OutputName};
 use crate::message::StampedMessage;
+use crate::method::MethodAnswer;
 use crate::module::ModuleSpec;
 use crate::module_state::{ModuleState, StateChange};
+use crate::module_twin::ModuleTwin;
 use crate::properties::Properties;
+use crate::twin::Patch;
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
@@ -114,6 +117,38 @@ pub struct Answer {
     pub releases: Vec<u64>,
     /// Changes of the module's state, to be committed with the batch.
     pub state: Vec<StateChange>,
+    /// Patches of the reported properties of the module's twin, in call order, to be committed with
+    /// the batch.
+    pub reports: Vec<Patch>,
+}
+
+/// A call beside the batches: what the guest answered, and what it did meanwhile.
+#[derive(Debug, Clone)]
+pub struct Called<T> {
+    /// The guest's answer.
+    pub answer: T,
+    /// Without outcomes; to be committed before anybody is told of the answer.
+    pub effects: Answer,
+}
+
+/// New desired properties for a module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DesiredChange {
+    /// Their version.
+    pub version: u64,
+    /// From the properties that are in force to these, as a JSON merge patch.
+    pub patch: String,
+    /// The whole, a JSON object.
+    pub desired: String,
+}
+
+/// Which calls a component takes beside batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Handlers {
+    /// Direct methods.
+    pub methods: bool,
+    /// Changes of the desired properties. Without it they hold without the module being asked.
+    pub desired: bool,
 }
 
 /// Why a batch has no answer. Nothing of the batch has happened.
@@ -219,6 +254,8 @@ pub struct ModuleStart {
     pub reason: StartReason,
     /// The module's state, shared by all its instances; only one of them runs at a time.
     pub state: Arc<Mutex<ModuleState>>,
+    /// The module's twin, shared in the same way. The desired properties in it are those in force.
+    pub twin: Arc<Mutex<ModuleTwin>>,
 }
 
 /// What a component needs and offers, read from the component itself.
@@ -270,6 +307,22 @@ pub trait Instance: Consumer {
     /// As [`Consumer::deliver`], with less time than the specification gives a call; more is not
     /// granted.
     fn deliver_within(&self, batch: Batch, time: Duration) -> BoxFuture<'_, Result<Answer, Fault>>;
+    /// What it can be called with beside batches.
+    fn handlers(&self) -> Handlers;
+    /// Calls a method, in turn with the batches and with the time of a batch. `body` is JSON, and so is
+    /// the payload of the answer. A component without methods answers 404.
+    fn call_method(
+        &self,
+        name: &str,
+        body: Bytes,
+    ) -> BoxFuture<'_, Result<Called<MethodAnswer>, Fault>>;
+    /// Asks whether new desired properties can hold, in turn with the batches and with the time of a
+    /// batch; the answer is the reason why not. A component without the handler says yes. Putting
+    /// them in force is the caller's.
+    fn desired_changed(
+        &self,
+        change: DesiredChange,
+    ) -> BoxFuture<'_, Result<Called<Result<(), String>>, Fault>>;
     /// Calls `stop` and ends the thread; effects of `stop` are in the answer.
     fn stop(&self) -> BoxFuture<'_, Result<Answer, Fault>>;
     /// Figures of this instance.
@@ -281,7 +334,7 @@ pub trait Instance: Consumer {
 /// What an instance has used so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct InstanceUsage {
-    /// Calls of `process`.
+    /// Calls: batches, methods and desired properties.
     pub calls: u64,
     /// Messages in.
     pub messages: u64,

@@ -55,6 +55,89 @@ pub struct Proven {
     pub identity: Identity,
     /// When the proof ends and the connection with it; none: it does not end by itself.
     pub expires: Option<Timestamp>,
+    /// What it rests on.
+    pub proof: Proof,
+}
+
+impl Proven {
+    /// An identity that the hub's own process vouches for.
+    #[must_use]
+    pub fn trusted(identity: Identity) -> Self {
+        Self { identity, expires: None, proof: Proof::Trusted }
+    }
+}
+
+/// What a proof rests on, so that it can be judged again when a record has changed: hashes, no secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The hub's own process.
+    Trusted,
+    /// A key of the identity or of its device.
+    Key {
+        /// Whose.
+        of: Signer,
+        /// SHA-256 of the key.
+        hash: [u8; 32],
+    },
+    /// A certificate known by its thumbprint.
+    Thumbprint {
+        /// SHA-1 of the certificate.
+        sha1: [u8; 20],
+        /// SHA-256 of it.
+        sha256: [u8; 32],
+    },
+    /// A certificate that chains to the trust bundle.
+    Chain,
+}
+
+impl Proof {
+    /// True when what was shown would be taken again, as far as the records decide.
+    #[must_use]
+    pub fn holds(&self, records: Records<'_>) -> bool {
+        if *self == Self::Trusted && records.own.is_none() {
+            return true;
+        }
+        let Some(own) = records.own else { return false };
+        let Some(device) = device_of(own, records.device) else { return false };
+        if own.status == Status::Disabled || device.status == Status::Disabled {
+            return false;
+        }
+        match (self, &own.authentication) {
+            (Self::Trusted, _) | (Self::Chain, Authentication::CertificateAuthority) => true,
+            (Self::Key { .. }, Authentication::None) => false,
+            (Self::Key { of, hash }, _) => {
+                let record = match of {
+                    Signer::Own => own,
+                    Signer::Device => device,
+                };
+                match &record.authentication {
+                    Authentication::Sas { primary, secondary } => {
+                        hash_of_key(primary) == *hash || hash_of_key(secondary) == *hash
+                    }
+                    Authentication::SelfSigned { .. }
+                    | Authentication::CertificateAuthority
+                    | Authentication::None => false,
+                }
+            }
+            (
+                Self::Thumbprint { sha1, sha256 },
+                Authentication::SelfSigned { primary, secondary },
+            ) => {
+                let is_this = |known: &Thumbprint| match known.as_bytes().len() {
+                    20 => known.as_bytes() == sha1,
+                    _ => known.as_bytes() == sha256,
+                };
+                is_this(primary) || secondary.as_ref().is_some_and(is_this)
+            }
+            (Self::Chain | Self::Thumbprint { .. }, _) => false,
+        }
+    }
+}
+
+fn hash_of_key(key: &Key) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, key.as_bytes()).as_ref());
+    hash
 }
 
 /// Why a client is refused.
@@ -84,7 +167,7 @@ pub enum Refusal {
     /// Over, the allowance for late clocks included.
     #[error("the token has expired")]
     Expired,
-    /// A certificate for an identity that does not use them; modules never do.
+    /// A certificate for an identity that does not use them; modules do only where policy allows it.
     #[error("the identity is not one that uses certificates")]
     CertificateNotAllowed,
     /// Not a certificate.
@@ -97,7 +180,7 @@ pub enum Refusal {
     #[error("the certificate has neither thumbprint")]
     Thumbprint,
     /// For another device.
-    #[error("the certificate's common name is not the device id")]
+    #[error("the certificate's common name is not the id")]
     CommonName,
     /// No path to the trust bundle.
     #[error("the certificate does not chain to the trust bundle")]
@@ -118,6 +201,8 @@ pub struct Authenticator {
     iothub: String,
     gateway: String,
     anchors: Vec<TrustAnchor<'static>>,
+    /// Modules may show certificates, too; in IoT Edge they may not.
+    module_certificates: bool,
 }
 
 impl Authenticator {
@@ -133,7 +218,15 @@ impl Authenticator {
             anchor.map(|anchor| anchor.to_owned()).map_err(|_| TrustError { number: at + 1 })
         });
         let anchors = anchors.collect::<Result<_, _>>()?;
-        Ok(Self { iothub: iothub.to_owned(), gateway: gateway.to_owned(), anchors })
+        let (iothub, gateway) = (iothub.to_owned(), gateway.to_owned());
+        Ok(Self { iothub, gateway, anchors, module_certificates: false })
+    }
+
+    /// Whether a module may be known by a certificate, as a device is: by its thumbprint, or signed by an
+    /// authority of the bundle, the common name then being `device/module`.
+    #[must_use]
+    pub fn with_module_certificates(self, allowed: bool) -> Self {
+        Self { module_certificates: allowed, ..self }
     }
 
     /// Judges what a client shows for the identity of `records.own`.
@@ -151,7 +244,7 @@ impl Authenticator {
         if own.status == Status::Disabled || device.status == Status::Disabled {
             return Err(Refusal::Disabled);
         }
-        let expires = match credentials {
+        let (expires, proof) = match credentials {
             Credentials::Password(token) => self.by_token(own, device, token, now)?,
             Credentials::Certificates([leaf, rest @ ..]) => {
                 self.by_certificate(own, leaf, rest, now)?
@@ -160,7 +253,7 @@ impl Authenticator {
                 return Err(Refusal::NoCredentials);
             }
         };
-        Ok(Proven { identity: own.identity.clone(), expires: Some(expires) })
+        Ok(Proven { identity: own.identity.clone(), expires: Some(expires), proof })
     }
 
     fn by_token(
@@ -169,7 +262,7 @@ impl Authenticator {
         device: &IdentityRecord,
         token: &str,
         now: Timestamp,
-    ) -> Result<Timestamp, Refusal> {
+    ) -> Result<(Timestamp, Proof), Refusal> {
         let token = SasToken::parse(token).map_err(Refusal::Token)?;
         let audience = token.audience().map_err(Refusal::Token)?;
         let signer = audience.signer_for(&own.identity).ok_or(Refusal::Audience)?;
@@ -184,13 +277,13 @@ impl Authenticator {
         if own.authentication == Authentication::None {
             return Err(Refusal::TokenNotAllowed);
         }
-        if !is_signed_by(&token, primary) && !is_signed_by(&token, secondary) {
-            return Err(Refusal::Signature);
-        }
+        let signed_with = [primary, secondary].into_iter().find(|key| is_signed_by(&token, key));
+        let key = signed_with.ok_or(Refusal::Signature)?;
         if !audience.is_for_host(&[&self.iothub, &self.gateway]) {
             return Err(Refusal::Audience);
         }
-        token.holds_until(now).ok_or(Refusal::Expired)
+        let until = token.holds_until(now).ok_or(Refusal::Expired)?;
+        Ok((until, Proof::Key { of: signer, hash: hash_of_key(key) }))
     }
 
     fn by_certificate(
@@ -199,8 +292,8 @@ impl Authenticator {
         leaf: &[u8],
         rest: &[Vec<u8>],
         now: Timestamp,
-    ) -> Result<Timestamp, Refusal> {
-        if own.identity.module.is_some() {
+    ) -> Result<(Timestamp, Proof), Refusal> {
+        if own.identity.module.is_some() && !self.module_certificates {
             return Err(Refusal::CertificateNotAllowed);
         }
         match &own.authentication {
@@ -211,16 +304,16 @@ impl Authenticator {
                 if !known {
                     return Err(Refusal::Thumbprint);
                 }
-                valid_until(&certificate, now)
+                Ok((valid_until(&certificate, now)?, thumbprint_of(leaf)))
             }
             Authentication::CertificateAuthority => {
                 let certificate = parse(leaf)?;
-                if !names_only(&certificate, own.identity.device.as_str()) {
+                if !names_only(&certificate, &own.identity.to_string()) {
                     return Err(Refusal::CommonName);
                 }
                 let until = valid_until(&certificate, now)?;
                 self.check_chain(leaf, rest, now)?;
-                Ok(until)
+                Ok((until, Proof::Chain))
             }
             Authentication::Sas { .. } | Authentication::None => {
                 Err(Refusal::CertificateNotAllowed)
@@ -275,6 +368,14 @@ pub fn make_token(key: &Key, resource: &str, expires: Timestamp, policy: Option<
     sas::token_text(resource, signature.as_ref(), &expiry, policy)
 }
 
+fn thumbprint_of(der: &[u8]) -> Proof {
+    let (mut sha1, mut sha256) = ([0; 20], [0; 32]);
+    let hash = |algorithm| digest::digest(algorithm, der);
+    sha1.copy_from_slice(hash(&digest::SHA1_FOR_LEGACY_USE_ONLY).as_ref());
+    sha256.copy_from_slice(hash(&digest::SHA256).as_ref());
+    Proof::Thumbprint { sha1, sha256 }
+}
+
 fn sign(key: &[u8], text: &[u8]) -> hmac::Tag {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text)
 }
@@ -295,10 +396,10 @@ fn valid_until(certificate: &X509Certificate<'_>, now: Timestamp) -> Result<Time
 }
 
 /// With several common names it would depend on the reader which one counts.
-fn names_only(certificate: &X509Certificate<'_>, device: &str) -> bool {
+fn names_only(certificate: &X509Certificate<'_>, id: &str) -> bool {
     let mut names = certificate.subject().iter_common_name();
     match (names.next(), names.next()) {
-        (Some(name), None) => name.as_str() == Ok(device),
+        (Some(name), None) => name.as_str() == Ok(id),
         _ => false,
     }
 }

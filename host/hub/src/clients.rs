@@ -4,6 +4,7 @@
 //! where its connected client sits as the consumer of the module's inputs; the dispatchers of these
 //! inputs watch the seat.
 
+use crate::authenticate::Proof;
 use crate::sync::lock;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -49,6 +50,15 @@ struct Entry {
     protocol: &'static str,
     since: Timestamp,
     peer: String,
+    proof: Proof,
+}
+
+/// What is known of who comes in.
+pub(crate) struct Arrival<'a> {
+    pub(crate) protocol: &'static str,
+    pub(crate) peer: &'a str,
+    pub(crate) now: Timestamp,
+    pub(crate) proof: Proof,
 }
 
 /// The registry of connected clients.
@@ -72,9 +82,7 @@ impl Clients {
     pub(crate) fn enter(
         self: &Arc<Self>,
         identity: &Identity,
-        protocol: &'static str,
-        peer: &str,
-        now: Timestamp,
+        arrival: Arrival<'_>,
         limit: usize,
     ) -> Option<Place> {
         let (leave, receiver) = watch::channel(None);
@@ -88,7 +96,8 @@ impl Clients {
             None if entries.len() >= limit => return None,
             None => {}
         }
-        let entry = Entry { number, leave, protocol, since: now, peer: peer.to_owned() };
+        let Arrival { protocol, peer, now, proof } = arrival;
+        let entry = Entry { number, leave, protocol, since: now, peer: peer.to_owned(), proof };
         entries.insert(identity.clone(), entry);
         let (clients, identity) = (Arc::clone(self), identity.clone());
         Some(Place { clients, identity, number, leave: receiver })
@@ -98,6 +107,20 @@ impl Clients {
     pub(crate) fn dismiss(&self, identity: &Identity, why: Leave) {
         if let Some(entry) = lock(&self.entries).get(identity) {
             entry.leave.send_replace(Some(why));
+        }
+    }
+
+    /// What the connected client's proof rests on.
+    pub(crate) fn proof(&self, identity: &Identity) -> Option<Proof> {
+        lock(&self.entries).get(identity).map(|entry| entry.proof)
+    }
+
+    /// The client of a session has proven itself anew.
+    pub(crate) fn renew(&self, identity: &Identity, number: u64, proof: Proof) {
+        if let Some(entry) = lock(&self.entries).get_mut(identity)
+            && entry.number == number
+        {
+            entry.proof = proof;
         }
     }
 
@@ -177,12 +200,16 @@ mod tests {
         Identity::device("pump".parse().unwrap())
     }
 
+    fn arrival(peer: &str) -> Arrival<'_> {
+        let now = Timestamp::from_secs(0);
+        Arrival { protocol: "mqtt", peer, now, proof: Proof::Trusted }
+    }
+
     #[tokio::test]
     async fn the_newer_connection_wins_and_the_older_is_asked_to_leave() {
         let clients = Arc::new(Clients::default());
-        let now = Timestamp::from_secs(0);
-        let old = clients.enter(&pump(), "mqtt", "a", now, 5).unwrap();
-        let new = clients.enter(&pump(), "mqtt", "b", now, 5).unwrap();
+        let old = clients.enter(&pump(), arrival("a"), 5).unwrap();
+        let new = clients.enter(&pump(), arrival("b"), 5).unwrap();
         assert_eq!(old.left().await, Leave::TakenOver);
         drop(old);
         assert_eq!(clients.count(), 1, "the newer keeps its place when the older leaves");
@@ -193,10 +220,9 @@ mod tests {
     #[test]
     fn a_full_hub_lets_nobody_in_but_those_who_are_there() {
         let clients = Arc::new(Clients::default());
-        let now = Timestamp::from_secs(0);
-        let _first = clients.enter(&pump(), "mqtt", "a", now, 1).unwrap();
+        let _first = clients.enter(&pump(), arrival("a"), 1).unwrap();
         let other = Identity::device("valve".parse().unwrap());
-        assert!(clients.enter(&other, "mqtt", "b", now, 1).is_none());
-        assert!(clients.enter(&pump(), "mqtt", "c", now, 1).is_some());
+        assert!(clients.enter(&other, arrival("b"), 1).is_none());
+        assert!(clients.enter(&pump(), arrival("c"), 1).is_some());
     }
 }

@@ -38,14 +38,15 @@ impl Hub {
     pub(crate) async fn open_endpoint(&self, sink: &Sink) -> Result<EndpointId, weir_store::Error> {
         let name = sink.endpoint_id(self.edge_device().as_str());
         let endpoint = self.store().endpoint(&name).await?;
+        let limits_of = self.store_and_forward();
         match sink {
             Sink::Upstream => {
-                let max_bytes = Some(self.config().queues.upstream_bytes);
+                let max_bytes = Some(limits_of.max_bytes(self.config().queues.upstream_bytes));
                 let when_full = self.config().queues.upstream_when_full;
                 self.store().set_limit(endpoint, QueueLimit { max_bytes, when_full });
             }
             Sink::ModuleInput { module, input } => {
-                let max_bytes = Some(self.config().queues.module_bytes);
+                let max_bytes = Some(limits_of.max_bytes(self.config().queues.module_bytes));
                 let when_full = WhenFull::Reject;
                 self.store().set_limit(endpoint, QueueLimit { max_bytes, when_full });
                 if let Ok(module) = module.parse()

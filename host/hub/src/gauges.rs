@@ -1,7 +1,7 @@
 //! Figures that are read from the store when somebody asks, instead of being kept up on every message.
 
 use crate::Hub;
-use crate::metrics::EndpointLabel;
+use crate::metrics::{CertificateLabel, EndpointLabel};
 use std::sync::atomic::Ordering;
 
 fn gauge(value: u64) -> i64 {
@@ -31,6 +31,12 @@ impl Hub {
         metrics.clients.set(gauge(self.clients().len() as u64));
         metrics.store_writable.set(i64::from(self.store().health().writable));
         metrics.upstream_up.set(i64::from(self.uplink().state == "up"));
+        let now = self.clock().now();
+        for end in self.certificates().ends() {
+            let label = CertificateLabel { certificate: end.name };
+            let left = end.expires.as_secs().saturating_sub(now.as_secs());
+            metrics.certificate_expiry.get_or_create(&label).set(left);
+        }
         metrics.text()
     }
 }

@@ -1,9 +1,11 @@
 //! The handle that heads and API hold, and how a hub starts.
 
 use crate::artifacts::Artifacts;
-use crate::authenticate::{Authenticator, Credentials, Proven, Records, Refusal, TrustError};
-use crate::clients::{ClientView, Clients, Leave, Seat};
+use crate::authenticate::{Authenticator, TrustError};
+use crate::certificates::Certificates;
+use crate::clients::Clients;
 use crate::commands::CommandQueues;
+use crate::configuration::StoreAndForward;
 use crate::endpoints::Endpoints;
 use crate::events::{EventId, Events, Follower, Topic};
 use crate::explain::{Explanations, Fate, Footprint};
@@ -14,10 +16,10 @@ use crate::methods::Methods;
 use crate::metrics::{EndpointLabel, Metrics, SenderLabel};
 use crate::module::Modules;
 use crate::operations::Operations;
+use crate::presence::{self, Presences};
 use crate::router::Routing;
 use crate::routes::{RouteError, Routes};
 use crate::service_policies::ServicePolicies;
-use crate::session::Session;
 use crate::tasks::{TaskGroup, TaskKind};
 use crate::tokens::Tokens;
 use crate::twins::Twins;
@@ -28,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_core::clock::{Clock, Timestamp};
-use weir_core::id::{DeviceId, Identity, MessageId, ModuleId};
+use weir_core::id::{DeviceId, Identity, MessageId};
 use weir_core::limits;
 use weir_core::message::{MessageNumbers, StampedMessage};
 use weir_core::module::Ceilings;
@@ -54,6 +56,8 @@ pub struct Config {
     pub max_clients: usize,
     /// Certificates that CA-signed devices chain to, in DER.
     pub device_roots: Vec<Vec<u8>>,
+    /// Modules may show certificates instead of tokens.
+    pub module_certificates: bool,
 }
 
 /// Limits of the queues.
@@ -103,24 +107,17 @@ pub enum StartError {
     /// The routes.
     #[error("the stored routes could not be put in force")]
     Routes(#[from] RouteError),
+    /// The hub's own configuration.
+    #[error("the stored configuration could not be read")]
+    Configuration(#[from] crate::TwinError),
     /// Modules or queues.
     #[error("the store could not be read")]
     Store(#[from] weir_store::Error),
 }
 
-/// Why a client is not let in although it has proven who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ConnectError {
-    /// As many clients as are allowed.
-    #[error("the hub has as many clients as it takes")]
-    Full,
-    /// The hub is starting or stopping.
-    #[error("the hub is not ready")]
-    NotReady,
-    /// The name belongs to a Wasm module.
-    #[error("a Wasm module of this name runs in the hub")]
-    WasmModule,
-}
+mod admission;
+
+pub use admission::ConnectError;
 
 pub(crate) struct Inner {
     config: Config,
@@ -131,6 +128,7 @@ pub(crate) struct Inner {
     tasks: TaskGroup,
     numbers: MessageNumbers,
     routing: ArcSwap<Routing>,
+    store_and_forward: ArcSwap<StoreAndForward>,
     /// Bytes of messages that wait for their commit.
     intake: Arc<Semaphore>,
     /// Bytes of messages that wait for room in a queue.
@@ -144,6 +142,7 @@ pub(crate) struct Inner {
     clients: Arc<Clients>,
     methods: Methods,
     commands: CommandQueues,
+    presences: Presences,
     endpoints: Endpoints,
     authenticator: Authenticator,
     identities: Identities,
@@ -155,6 +154,7 @@ pub(crate) struct Inner {
     twins: Twins,
     operations: Operations,
     idempotency: Idempotency,
+    certificates: Certificates,
 }
 
 /// A running hub; cheap to clone.
@@ -174,7 +174,8 @@ impl Hub {
         tasks: TaskGroup,
     ) -> Result<Self, StartError> {
         let authenticator =
-            Authenticator::new(&config.iothub_hostname, &config.hostname, &config.device_roots)?;
+            Authenticator::new(&config.iothub_hostname, &config.hostname, &config.device_roots)?
+                .with_module_certificates(config.module_certificates);
         let Parts { store, report, start, runtime, upstream } = parts;
         let hub = Self(Arc::new(Inner {
             config,
@@ -185,6 +186,7 @@ impl Hub {
             tasks,
             numbers: MessageNumbers::of_start(start),
             routing: ArcSwap::from_pointee(Routing::empty()),
+            store_and_forward: ArcSwap::from_pointee(StoreAndForward::default()),
             intake: Arc::new(Semaphore::new(limits::INTAKE_BYTES)),
             refused: Arc::new(Semaphore::new(limits::REFUSED_BYTES)),
             ready: AtomicBool::new(false),
@@ -196,6 +198,7 @@ impl Hub {
             clients: Arc::new(Clients::default()),
             methods: Methods::default(),
             commands: CommandQueues::default(),
+            presences: Presences::default(),
             endpoints: Endpoints::default(),
             authenticator,
             identities: Identities::default(),
@@ -207,6 +210,7 @@ impl Hub {
             twins: Twins::default(),
             operations: Operations::default(),
             idempotency: Idempotency::default(),
+            certificates: Certificates::default(),
         }));
         hub.0.identities.load(&hub).await?;
         hub.0.service_policies.load(&hub).await?;
@@ -214,6 +218,9 @@ impl Hub {
         hub.0.operations.load(&hub).await?;
         hub.0.idempotency.load(&hub).await?;
         hub.0.commands.load(&hub).await?;
+        hub.0.presences.load(&hub).await?;
+        // Before queues are opened with their limits.
+        crate::configuration::load(&hub).await?;
         // Modules first: their inputs are then known as theirs when the routes open the queues.
         let modules = hub.0.modules.load(&hub).await?;
         let routes = hub.0.routes.load(&hub).await?;
@@ -221,6 +228,8 @@ impl Hub {
         hub.serve_leftovers().await?;
         hub.0.uplink.start(&hub).await?;
         let looking = hub.clone();
+        let seeing = hub.clone();
+        hub.0.tasks.spawn(TaskKind::Essential, "presence", |stop| presence::run(seeing, stop));
         hub.0.tasks.spawn(TaskKind::Essential, "lookout", |stop| lookout::run(looking, stop));
         Ok(hub)
     }
@@ -234,89 +243,6 @@ impl Hub {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::SeqCst) && !self.0.tasks.stop().is_draining()
-    }
-
-    /// Judges what a client shows to prove that it is `identity`.
-    ///
-    /// # Errors
-    /// [`Refusal`]; the head logs it and tells the client only that it is refused.
-    pub fn authenticate(
-        &self,
-        identity: &Identity,
-        credentials: Credentials<'_>,
-    ) -> Result<Proven, Refusal> {
-        let own = self.0.identities.get(identity);
-        let device = identity
-            .module
-            .as_ref()
-            .and_then(|_| self.0.identities.get(&Identity::device(identity.device.clone())));
-        let records = Records {
-            own: own.as_ref().map(|found| &*found.record),
-            device: device.as_ref().map(|found| &*found.record),
-        };
-        let judged = self.0.authenticator.authenticate(records, credentials, self.0.clock.now());
-        if judged.is_err() {
-            self.0.metrics.refusals.inc();
-        }
-        judged
-    }
-
-    /// Lets a client in that has proven who it is; an older connection of the same identity leaves.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub fn connect(
-        &self,
-        proven: Proven,
-        protocol: &'static str,
-        peer: &str,
-    ) -> Result<Session, ConnectError> {
-        let Proven { identity, expires } = proven;
-        self.may_enter(&identity)?;
-        let now = self.0.clock.now();
-        let limit = self.0.config.max_clients;
-        let place = self.0.clients.enter(&identity, protocol, peer, now, limit);
-        let place = place.ok_or(ConnectError::Full)?;
-        self.0.metrics.connects.inc();
-        self.0.metrics.clients.set(i64::try_from(self.0.clients.count()).unwrap_or(i64::MAX));
-        Ok(Session::new(self.clone(), place, expires))
-    }
-
-    pub(crate) fn may_enter(&self, identity: &Identity) -> Result<(), ConnectError> {
-        if !self.is_ready() {
-            return Err(ConnectError::NotReady);
-        }
-        if let Some(module) = &identity.module
-            && identity.device == self.0.config.edge_device
-            && self.0.modules.is_wasm(module)
-        {
-            return Err(ConnectError::WasmModule);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn client_left(&self) {
-        self.0.metrics.disconnects.inc();
-    }
-
-    pub(crate) fn dismiss(&self, identity: &Identity, why: Leave) {
-        self.0.clients.dismiss(identity, why);
-    }
-
-    pub(crate) fn seat(&self, module: &ModuleId) -> Arc<Seat> {
-        self.0.clients.seat(module)
-    }
-
-    /// Whether the client of an identity is connected.
-    #[must_use]
-    pub fn is_connected(&self, identity: &Identity) -> bool {
-        self.0.clients.has(identity)
-    }
-
-    /// Everyone who is connected.
-    #[must_use]
-    pub fn clients(&self) -> Vec<ClientView> {
-        self.0.clients.list()
     }
 
     /// The hub's tasks.
@@ -431,6 +357,12 @@ impl Hub {
         &self.0.idempotency
     }
 
+    /// When the hub's certificates end.
+    #[must_use]
+    pub fn certificates(&self) -> &Certificates {
+        &self.0.certificates
+    }
+
     /// The upstream.
     #[must_use]
     pub fn uplink(&self) -> UplinkView {
@@ -446,6 +378,10 @@ impl Hub {
 
     pub(crate) fn runtime(&self) -> &Arc<dyn ModuleRuntime> {
         &self.0.runtime
+    }
+
+    pub(crate) fn presences(&self) -> &Presences {
+        &self.0.presences
     }
 
     pub(crate) fn methods(&self) -> &Methods {
@@ -493,6 +429,15 @@ impl Hub {
 
     pub(crate) fn routing(&self) -> arc_swap::Guard<Arc<Routing>> {
         self.0.routing.load()
+    }
+
+    /// What the manifest says of queues.
+    pub(crate) fn store_and_forward(&self) -> StoreAndForward {
+        **self.0.store_and_forward.load()
+    }
+
+    pub(crate) fn set_store_and_forward(&self, settings: StoreAndForward) {
+        self.0.store_and_forward.store(Arc::new(settings));
     }
 
     pub(crate) fn set_routing(&self, routing: Routing) {

@@ -1,8 +1,8 @@
 //! Devices and modules that may connect: the registry behind the heads and the API.
 //!
 //! All records are in memory, because every CONNECT asks for one; the store is the truth and is written
-//! first. A change is felt at once: whoever is connected under a changed identity is dismissed and
-//! has to prove himself again.
+//! first. A change is felt at once: whoever is connected under a changed identity leaves, unless
+//! what he has shown would be taken again (a token signed with the key that has not changed).
 
 use crate::Hub;
 use crate::clients::Leave;
@@ -10,11 +10,12 @@ use crate::sync::lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
 use weir_core::error_code::ErrorCode;
 use weir_core::id::{DeviceId, Identity, ModuleId};
 use weir_core::identity::{
     Authentication, AuthenticationBody, AuthenticationError, AuthenticationType, IdentityRecord,
-    Notes, Status,
+    Key, Notes, Status,
 };
 use weir_core::limits;
 use weir_store::{Document, Expect, Write, WriteError};
@@ -41,6 +42,28 @@ pub struct IdentitySpec {
     /// What back ends write on it; what is there stays when this is left out.
     #[serde(skip)]
     pub notes: Option<Notes>,
+}
+
+/// Which keys are exchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rotate {
+    /// The first.
+    Primary,
+    /// The second.
+    Secondary,
+    /// Both.
+    Both,
+}
+
+impl Rotate {
+    fn primary(self) -> bool {
+        matches!(self, Self::Primary | Self::Both)
+    }
+
+    fn secondary(self) -> bool {
+        matches!(self, Self::Secondary | Self::Both)
+    }
 }
 
 /// A record with its revision.
@@ -73,6 +96,9 @@ pub enum IdentityError {
     /// One of IoT Edge's own modules.
     #[error("{0} is a part of the hub itself: it has no credentials and cannot be deleted")]
     IsSystem(Identity),
+    /// It does not prove itself by keys.
+    #[error("{0} has no keys: its authentication is not sas")]
+    NoKeys(Identity),
     /// The authentication contradicts itself.
     #[error(transparent)]
     Authentication(#[from] AuthenticationError),
@@ -98,9 +124,11 @@ impl IdentityError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Unknown(_) | Self::NoDevice(_) => ErrorCode::NotFound,
-            Self::HasModules(_) | Self::IsEdge(_) | Self::IsWasm(_) | Self::IsSystem(_) => {
-                ErrorCode::Conflict
-            }
+            Self::HasModules(_)
+            | Self::IsEdge(_)
+            | Self::IsWasm(_)
+            | Self::IsSystem(_)
+            | Self::NoKeys(_) => ErrorCode::Conflict,
             Self::Authentication(_) => ErrorCode::InvalidRequest,
             Self::Mismatch { .. } => ErrorCode::VersionMismatch,
             Self::Random => ErrorCode::Internal,
@@ -114,6 +142,8 @@ impl IdentityError {
 pub struct Identities {
     records: Mutex<BTreeMap<Identity, Registered>>,
     changing: tokio::sync::Mutex<()>,
+    /// Counts changes.
+    changes: watch::Sender<u64>,
 }
 
 impl Identities {
@@ -150,6 +180,12 @@ impl Identities {
         Ok(())
     }
 
+    /// Changes whenever an identity was made, changed or deleted.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     /// One identity.
     #[must_use]
     pub fn get(&self, identity: &Identity) -> Option<Registered> {
@@ -177,6 +213,13 @@ impl Identities {
             .take(limit)
             .cloned()
             .collect()
+    }
+
+    /// All that are as wanted, in order of names.
+    #[must_use]
+    pub fn select(&self, wanted: impl Fn(&IdentityRecord) -> bool) -> Vec<Registered> {
+        let records = lock(&self.records);
+        records.values().filter(|found| wanted(&found.record)).cloned().collect()
     }
 
     /// Modules of a device after `after`, in order of names.
@@ -255,9 +298,46 @@ impl Identities {
         if let Some(present) = &present
             && changed(&present.record, &registered.record)
         {
-            self.dismiss(hub, &identity);
+            self.recheck(hub, &identity);
         }
         Ok((registered, present.is_none()))
+    }
+
+    /// Exchanges one of the two keys, or both, for new ones. Who is connected with one that is gone
+    /// leaves.
+    ///
+    /// # Errors
+    /// [`IdentityError`]; nothing has changed then.
+    pub async fn rotate(
+        &self,
+        hub: &Hub,
+        identity: &Identity,
+        which: Rotate,
+        expect: Expect,
+    ) -> Result<Registered, IdentityError> {
+        let unknown = || IdentityError::Unknown(identity.clone());
+        let present = self.get(identity).ok_or_else(unknown)?;
+        let Authentication::Sas { primary, secondary } = &present.record.authentication else {
+            return Err(IdentityError::NoKeys(identity.clone()));
+        };
+        let key = || {
+            let mut bytes = [0; 32];
+            getrandom::fill(&mut bytes).map_err(|_| IdentityError::Random)?;
+            Ok::<_, IdentityError>(Key::generate(bytes))
+        };
+        let primary = if which.primary() { key()? } else { primary.clone() };
+        let secondary = if which.secondary() { key()? } else { secondary.clone() };
+        let spec = IdentitySpec {
+            authentication: Authentication::Sas { primary, secondary }.into(),
+            status: present.record.status,
+            parent: present.record.parent.clone(),
+            notes: None,
+        };
+        // Nobody else's change between reading and writing is overwritten.
+        let expect =
+            if expect == Expect::Any { Expect::Revision(present.revision) } else { expect };
+        let (registered, _) = self.put(hub, identity.clone(), spec, expect).await?;
+        Ok(registered)
     }
 
     fn check_place(&self, hub: &Hub, identity: &Identity) -> Result<(), IdentityError> {
@@ -284,6 +364,7 @@ impl Identities {
         let record = Arc::new(IdentityRecord { etag: revision.to_string(), ..record });
         let registered = Registered { record, revision };
         lock(&self.records).insert(identity, registered.clone());
+        self.changes.send_modify(|changes| *changes += 1);
         Ok(registered)
     }
 
@@ -364,7 +445,9 @@ impl Identities {
         hub.twins().delete_with(hub, &gone, commit).await?;
         for identity in &gone {
             hub.dismiss(identity, Leave::Revoked);
+            hub.presences().forget(identity);
         }
+        self.changes.send_modify(|changes| *changes += 1);
         for identity in &gone {
             crate::subscriptions::forget(hub.store(), identity).await?;
             hub.commands().forget(hub, identity).await?;
@@ -388,12 +471,13 @@ impl Identities {
         }
     }
 
-    /// A changed device takes its modules with it: a disabled one refuses them too.
-    fn dismiss(&self, hub: &Hub, identity: &Identity) {
-        hub.dismiss(identity, Leave::Revoked);
+    /// A changed device may take its modules with it: a disabled one refuses them too, and they may have
+    /// come with its key.
+    fn recheck(&self, hub: &Hub, identity: &Identity) {
+        hub.recheck(identity);
         if identity.module.is_none() {
             for module in self.modules(&identity.device, None, usize::MAX) {
-                hub.dismiss(&module.record.identity, Leave::Revoked);
+                hub.recheck(&module.record.identity);
             }
         }
     }

@@ -13,6 +13,7 @@
 
 use crate::Hub;
 use crate::explain::Footprint;
+use crate::presence::Seen;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::pin::pin;
@@ -114,6 +115,7 @@ enum Room {
 pub struct Intake {
     hub: Hub,
     identity: Identity,
+    seen: Seen,
     chain: Chain,
     waiting: VecDeque<Waiting>,
     /// Messages in `waiting`.
@@ -132,11 +134,12 @@ pub struct Intake {
 }
 
 impl Intake {
-    pub(crate) fn new(hub: Hub, identity: Identity) -> Self {
+    pub(crate) fn new(hub: Hub, identity: Identity, seen: Seen) -> Self {
         let chain = hub.store().chain();
         Self {
             hub,
             identity,
+            seen,
             chain,
             waiting: VecDeque::new(),
             messages: 0,
@@ -221,6 +224,7 @@ impl Intake {
 
     fn route(&self, batch: Vec<Publication>) -> Routed {
         let now = self.hub.clock().now();
+        self.seen.note(now);
         let first = self.hub.numbers().take(batch.len());
         let routing = self.hub.routing();
         let mut appends = Vec::with_capacity(batch.len());

@@ -11,8 +11,11 @@
 
 mod artifacts;
 pub mod authenticate;
+pub mod authorize;
+mod certificates;
 mod clients;
 mod commands;
+mod configuration;
 mod dispatch;
 pub mod door;
 mod endpoints;
@@ -30,6 +33,7 @@ mod module;
 mod module_logs;
 mod operations;
 pub mod parcels;
+mod presence;
 mod replay;
 mod router;
 mod routes;
@@ -46,16 +50,19 @@ mod uplink;
 mod visitor;
 
 pub use artifacts::{Artifact, ArtifactError, Artifacts, digest_of};
+pub use certificates::{CertificateEnd, Certificates};
 pub use clients::{ClientView, Leave};
 pub use commands::{
     CommandError, CommandQueues, Commands, FEEDBACK as FEEDBACK_QUEUE, Sent as SentCommand,
+    Settler as CommandSettler,
 };
+pub use configuration::{ConfigurationError, Fault as ManifestFault, Manifest};
 pub use endpoints::UPSTREAM as UPSTREAM_QUEUE;
 pub use events::{Event, EventId, EventIdError, Followed, Follower, Topic, TopicError};
 pub use explain::{Explanation, Fate, FateView, MessageName, PlaceView};
 pub use hub::{Config, ConnectError, Hub, Parts, QueueDefaults, StartError};
 pub use idempotency::{Doing, Idempotency, KeptAnswer, Repeat};
-pub use identities::{Identities, IdentityError, IdentitySpec, Registered};
+pub use identities::{Identities, IdentityError, IdentitySpec, Registered, Rotate};
 pub use intake::{Intake, IntakeError, Publication};
 pub use methods::{MethodError, MethodRequests};
 pub use metrics::Metrics;
@@ -65,12 +72,11 @@ pub use module::{
 };
 pub use module_logs::{LogLine, ModuleLogs};
 pub use operations::{Operation, Operations, Progress};
+pub use presence::Presence;
 pub use replay::{ReplayError, Replayed};
 pub use routes::{RouteError, RouteSpec, RouteView, Routes, compile as compile_routes};
 pub use scope::{Area, Level, Scope, ScopeError};
-pub use service_policies::{
-    Rights, SERVICE_POLICIES, ServicePolicy, ServicePolicyError, ServiceRefusal,
-};
+pub use service_policies::{SERVICE_POLICIES, ServicePolicy, ServicePolicyError, ServiceRefusal};
 pub use session::Session;
 pub use stored_configurations::{StoredConfiguration, StoredConfigurationError};
 pub use subscriptions::{Subscription, SubscriptionError};

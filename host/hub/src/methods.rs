@@ -32,7 +32,7 @@ pub enum MethodError {
     #[error("{0} is not connected, or takes no method calls")]
     NotConnected(Identity),
     /// The client did not answer in time.
-    #[error("there was no answer within {} s", .0.as_secs())]
+    #[error("there was no answer within {0:?}")]
     TimedOut(Duration),
     /// Too many calls wait already.
     #[error("too many method calls wait already")]
@@ -61,6 +61,9 @@ pub enum MethodError {
         /// Whom.
         target: Identity,
     },
+    /// The hub is stopping.
+    #[error("the hub is stopping")]
+    Stopping,
     /// No randomness to name the call with.
     #[error("the system gives no random bytes")]
     Random,
@@ -77,6 +80,7 @@ impl MethodError {
             Self::Answer { .. } | Self::Failed { .. } => 502,
             Self::Denied { .. } => 401,
             Self::Random => 500,
+            Self::Stopping => 503,
         }
     }
 
@@ -92,6 +96,7 @@ impl MethodError {
             Self::TimedOut(_) => ("GatewayTimeout", 504_101),
             Self::Busy => ("ThrottlingException", 429_001),
             Self::Answer { .. } | Self::Failed { .. } | Self::Random => ("ServerError", 500_001),
+            Self::Stopping => ("ServiceUnavailable", 503_001),
             Self::Denied { .. } => ("IotHubUnauthorizedAccess", 401_002),
         }
     }
@@ -107,6 +112,7 @@ impl MethodError {
             Self::Answer { .. } | Self::Failed { .. } => ErrorCode::MethodFailed,
             Self::Denied { .. } => ErrorCode::Forbidden,
             Self::Random => ErrorCode::Internal,
+            Self::Stopping => ErrorCode::NotReady,
         }
     }
 
@@ -117,6 +123,7 @@ impl MethodError {
             Self::TimedOut(_) => "timed_out",
             Self::Busy => "busy",
             Self::Answer { .. } | Self::Failed { .. } | Self::Random => "failed",
+            Self::Stopping => "stopping",
             Self::Denied { .. } => "denied",
         }
     }
@@ -402,7 +409,11 @@ impl Hub {
         call: MethodCall,
     ) -> Result<MethodAnswer, MethodError> {
         let started = Instant::now();
-        let result = self.invoke_target(target, call).await;
+        let stop = self.tasks().stop();
+        let result = tokio::select! {
+            result = self.invoke_target(target, call) => result,
+            () = stop.draining() => Err(MethodError::Stopping),
+        };
         let outcome = result.as_ref().map_or_else(MethodError::label, |_| "answered");
         self.metrics().direct_methods.get_or_create(&MethodLabel { outcome }).inc();
         if result.is_ok() {
@@ -431,13 +442,13 @@ impl Hub {
     }
 
     /// A Wasm module is connected while it runs.
-    #[expect(clippy::unused_async, reason = "the call of the instance goes here")]
     async fn invoke_module(
         &self,
         target: &Identity,
-        _module: &ModuleId,
-        _call: MethodCall,
+        module: &ModuleId,
+        call: MethodCall,
     ) -> Result<MethodAnswer, MethodError> {
-        Err(MethodError::NotConnected(target.clone()))
+        let _room = self.methods().room(&call)?;
+        self.modules().call(target, module, call).await
     }
 }

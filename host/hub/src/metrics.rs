@@ -40,10 +40,18 @@ pub struct OutcomeLabel {
     pub outcome: &'static str,
 }
 
+/// One certificate of the hub.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CertificateLabel {
+    /// `server`, `edge_ca`.
+    pub certificate: &'static str,
+}
+
 /// What became of a method call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct MethodLabel {
-    /// `answered`, `not_found`, `not_connected`, `timed_out`, `busy`, `failed`, `denied`.
+    /// `answered`, `not_found`, `not_connected`, `timed_out`, `busy`, `failed`, `denied`,
+    /// `stopping`.
     pub outcome: &'static str,
 }
 
@@ -95,6 +103,8 @@ pub struct Metrics {
     pub upstream_failures: Counter,
     /// 1 while the store can be written.
     pub store_writable: Gauge,
+    /// Seconds until a certificate ends; negative when it has.
+    pub certificate_expiry: Family<CertificateLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -123,6 +133,7 @@ impl Default for Metrics {
             upstream_up: Gauge::default(),
             upstream_failures: Counter::default(),
             store_writable: Gauge::default(),
+            certificate_expiry: Family::default(),
         };
         metrics.register();
         metrics.register_methods();
@@ -194,6 +205,12 @@ impl Metrics {
             "weir_store_writable",
             "1 while the store can be written",
             self.store_writable.clone(),
+        );
+        registry.register_with_unit(
+            "weir_certificate_expiry",
+            "Time until a certificate of the hub ends",
+            Unit::Seconds,
+            self.certificate_expiry.clone(),
         );
     }
 

@@ -118,6 +118,17 @@ impl RouteError {
 pub(crate) struct InForce(());
 
 type Specs = BTreeMap<RouteName, (RouteSpec, u64)>;
+/// Routes by name.
+pub(crate) type RouteSpecs = BTreeMap<RouteName, RouteSpec>;
+
+/// A checked set of routes that takes the place of all others.
+#[derive(Debug)]
+pub(crate) struct Replacement {
+    specs: RouteSpecs,
+    revision: u32,
+    /// To be committed before the set is put in force.
+    pub(crate) writes: Vec<Write>,
+}
 
 /// The routes of the hub.
 #[derive(Debug, Default)]
@@ -175,7 +186,7 @@ impl Routes {
         expect: Expect,
     ) -> Result<bool, RouteError> {
         let _one = self.changing.lock().await;
-        let mut specs: BTreeMap<RouteName, RouteSpec> =
+        let mut specs: RouteSpecs =
             stored(hub).await?.into_iter().map(|(name, (spec, _))| (name, spec)).collect();
         let (body, created) = match new {
             Some((spec, body)) => (Some(body), specs.insert(name.clone(), spec).is_none()),
@@ -187,23 +198,8 @@ impl Routes {
         // The table is built before anything is written: a bad route changes nothing.
         compile(&specs)?;
         self.check_targets(hub, &specs).await?;
-        let revision = hub.routing().revision + 1;
-        let table = serde_json::to_string(&specs).expect("routes have text keys");
-        let mut writes = vec![
-            Write { kind: ROUTE, key: name.to_string(), body, expect },
-            Write {
-                kind: TABLE,
-                key: format!("{revision:010}"),
-                body: Some(table),
-                expect: Expect::Any,
-            },
-        ];
-        if let Some(old) =
-            u32::try_from(limits::ROUTE_TABLES).ok().and_then(|kept| revision.checked_sub(kept))
-        {
-            let key = format!("{old:010}");
-            writes.push(Write { kind: TABLE, key, body: None, expect: Expect::Any });
-        }
+        let mut writes = vec![Write { kind: ROUTE, key: name.to_string(), body, expect }];
+        let revision = write_table(hub, &specs, &mut writes);
         match hub.store().write(writes).await {
             Ok(_) => {}
             Err(WriteError::Mismatch { present: None, .. }) => {
@@ -218,11 +214,47 @@ impl Routes {
         Ok(created)
     }
 
-    async fn check_targets(
+    /// Holds off every other change of routes while the whole set is replaced.
+    pub(crate) async fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    /// Checks a set that is to take the place of all routes, under [`Routes::hold`]. Nothing is written.
+    pub(crate) async fn plan_all(
         &self,
         hub: &Hub,
-        specs: &BTreeMap<RouteName, RouteSpec>,
-    ) -> Result<(), RouteError> {
+        specs: RouteSpecs,
+    ) -> Result<Replacement, RouteError> {
+        compile(&specs)?;
+        self.check_targets(hub, &specs).await?;
+        let present = stored(hub).await?;
+        let mut writes = Vec::new();
+        let write = |name: &RouteName, body| Write {
+            kind: ROUTE,
+            key: name.to_string(),
+            body,
+            expect: Expect::Any,
+        };
+        for name in present.keys().filter(|name| !specs.contains_key(*name)) {
+            writes.push(write(name, None));
+        }
+        for (name, spec) in &specs {
+            // One that stays as it is keeps its revision.
+            if present.get(name).is_none_or(|(present, _)| present != spec) {
+                let body = serde_json::to_string(spec).expect("a route has only text keys");
+                writes.push(write(name, Some(body)));
+            }
+        }
+        let revision = write_table(hub, &specs, &mut writes);
+        Ok(Replacement { specs, revision, writes })
+    }
+
+    /// Puts a set in force whose writes are committed.
+    pub(crate) async fn enforce_all(&self, hub: &Hub, set: Replacement) -> Result<(), RouteError> {
+        self.enforce(hub, &set.specs, set.revision).await
+    }
+
+    async fn check_targets(&self, hub: &Hub, specs: &RouteSpecs) -> Result<(), RouteError> {
         let modules = hub.modules().specs(hub).await?;
         for (name, spec) in specs {
             let Ok(route) = Route::parse(&spec.route) else { continue };
@@ -271,7 +303,7 @@ impl Routes {
         for named in table.routes() {
             routes.push(hub.store().route_number(&named.name).await?);
         }
-        let default_ttl = hub.config().default_ttl;
+        let default_ttl = hub.store_and_forward().default_ttl(hub.config().default_ttl);
         hub.set_routing(Routing { revision, table, endpoints, routes, default_ttl });
         Ok(())
     }
@@ -307,6 +339,21 @@ impl Routes {
             .and_then(|specs| compile(&specs).ok())
             .map(Arc::new))
     }
+}
+
+/// The writes of a new table; gives its number.
+fn write_table(hub: &Hub, specs: &RouteSpecs, writes: &mut Vec<Write>) -> u32 {
+    let revision = hub.routing().revision + 1;
+    let mut write = |revision: u32, body| {
+        let key = format!("{revision:010}");
+        writes.push(Write { kind: TABLE, key, body, expect: Expect::Any });
+    };
+    write(revision, Some(serde_json::to_string(specs).expect("routes have text keys")));
+    let kept = u32::try_from(limits::ROUTE_TABLES).unwrap_or(u32::MAX);
+    if let Some(old) = revision.checked_sub(kept) {
+        write(old, None);
+    }
+    revision
 }
 
 fn view(name: RouteName, spec: RouteSpec, revision: u64) -> RouteView {

@@ -19,10 +19,16 @@ pub enum Area {
     Tokens,
     /// Devices and the identities of their modules.
     Devices,
+    /// Twins of devices and modules.
+    Twins,
     /// Connection strings of service clients.
     Service,
     /// Who is connected.
     Clients,
+    /// Calls of direct methods.
+    Methods,
+    /// Cloud-to-device messages.
+    Commands,
     /// Wasm modules and their operations.
     Modules,
     /// Uploaded components.
@@ -47,8 +53,11 @@ impl Area {
         (Self::Metrics, "metrics"),
         (Self::Tokens, "tokens"),
         (Self::Devices, "devices"),
+        (Self::Twins, "twins"),
         (Self::Service, "service"),
         (Self::Clients, "clients"),
+        (Self::Methods, "methods"),
+        (Self::Commands, "commands"),
         (Self::Modules, "modules"),
         (Self::Artifacts, "artifacts"),
         (Self::Routes, "routes"),

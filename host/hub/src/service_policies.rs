@@ -7,10 +7,10 @@
 
 use crate::Hub;
 use crate::authenticate::is_signed_by;
+use crate::authorize::{self, Operation, Principal, Protocol};
 use crate::sync::lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Mutex;
 use weir_core::error_code::ErrorCode;
 use weir_core::identity::Key;
@@ -19,88 +19,51 @@ use weir_store::{Expect, Write, WriteError};
 
 const KIND: &str = "service-policy";
 
-/// A set of IoT Hub's permissions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rights(u8);
-
-impl Rights {
-    /// Reads the registry of identities, and queries it.
-    pub const REGISTRY_READ: Self = Self(1);
-    /// Changes the registry of identities.
-    pub const REGISTRY_WRITE: Self = Self(2);
-    /// Twins, direct methods and messages to devices.
-    pub const SERVICE_CONNECT: Self = Self(4);
-    /// Acts for devices.
-    pub const DEVICE_CONNECT: Self = Self(8);
-
-    const NAMES: [(Self, &'static str); 4] = [
-        (Self::REGISTRY_READ, "RegistryRead"),
-        (Self::REGISTRY_WRITE, "RegistryWrite"),
-        (Self::SERVICE_CONNECT, "ServiceConnect"),
-        (Self::DEVICE_CONNECT, "DeviceConnect"),
-    ];
-
-    /// Both sets.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// True when all of `needed` is in this set.
-    #[must_use]
-    pub const fn cover(self, needed: Self) -> bool {
-        self.0 & needed.0 == needed.0
-    }
-}
-
-impl fmt::Display for Rights {
-    /// IoT Hub's names, with commas.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = Self::NAMES.iter().filter(|(right, _)| self.cover(*right));
-        let names: Vec<&str> = names.map(|(_, name)| *name).collect();
-        f.write_str(&names.join(", "))
-    }
-}
-
 /// A policy.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ServicePolicy {
     /// As in IoT Hub.
     pub name: &'static str,
-    /// What its key allows.
-    pub rights: Rights,
+    /// IoT Hub's names of what its key allows; the table of [`crate::authorize`] decides.
+    pub rights: &'static str,
     /// The same for people.
     pub allows: &'static str,
+}
+
+impl ServicePolicy {
+    /// True when a service client of this policy may do this.
+    #[must_use]
+    pub fn may(&self, operation: Operation, protocol: Protocol) -> bool {
+        let principal = Principal::of_policy(self.name);
+        principal.is_some_and(|principal| authorize::allows(principal, operation, protocol))
+    }
 }
 
 /// The policies that a new IoT Hub has, in order of names.
 pub const SERVICE_POLICIES: &[ServicePolicy] = &[
     ServicePolicy {
         name: "device",
-        rights: Rights::DEVICE_CONNECT,
+        rights: "DeviceConnect",
         allows: "acting for devices; nothing that the service paths offer",
     },
     ServicePolicy {
         name: "iothubowner",
-        rights: Rights::REGISTRY_READ
-            .and(Rights::REGISTRY_WRITE)
-            .and(Rights::SERVICE_CONNECT)
-            .and(Rights::DEVICE_CONNECT),
+        rights: "RegistryRead, RegistryWrite, ServiceConnect, DeviceConnect",
         allows: "everything that the service paths offer",
     },
     ServicePolicy {
         name: "registryRead",
-        rights: Rights::REGISTRY_READ,
+        rights: "RegistryRead",
         allows: "reading and querying the registry of devices and modules",
     },
     ServicePolicy {
         name: "registryReadWrite",
-        rights: Rights::REGISTRY_READ.and(Rights::REGISTRY_WRITE),
+        rights: "RegistryRead, RegistryWrite",
         allows: "reading and changing the registry of devices and modules",
     },
     ServicePolicy {
         name: "service",
-        rights: Rights::SERVICE_CONNECT,
+        rights: "ServiceConnect",
         allows: "twins, direct methods and messages to devices",
     },
 ];
@@ -259,19 +222,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn policies_are_in_order_and_have_the_rights_of_a_new_iot_hub() {
+    fn policies_are_in_order_and_each_is_a_principal_of_the_table() {
         assert!(SERVICE_POLICIES.is_sorted_by_key(|policy| policy.name));
-        let rights: Vec<_> = SERVICE_POLICIES
-            .iter()
-            .map(|policy| (policy.name, policy.rights.to_string()))
-            .collect();
-        let expected = [
-            ("device", "DeviceConnect"),
-            ("iothubowner", "RegistryRead, RegistryWrite, ServiceConnect, DeviceConnect"),
-            ("registryRead", "RegistryRead"),
-            ("registryReadWrite", "RegistryRead, RegistryWrite"),
-            ("service", "ServiceConnect"),
-        ];
-        assert_eq!(rights, expected.map(|(name, rights)| (name, rights.to_owned())));
+        for policy in SERVICE_POLICIES {
+            let principal = Principal::of_policy(policy.name);
+            assert!(principal.is_some(), "{}", policy.name);
+            // What is said of it is what the table gives it.
+            for (right, operation) in [
+                ("RegistryRead", Operation::ReadRegistry),
+                ("RegistryWrite", Operation::WriteRegistry),
+                ("ServiceConnect", Operation::WriteTwins),
+            ] {
+                let said = policy.rights.contains(right);
+                assert_eq!(policy.may(operation, Protocol::Https), said, "{} {right}", policy.name);
+            }
+        }
     }
 }

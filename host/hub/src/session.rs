@@ -4,10 +4,13 @@
 //! the place in the registry is given back and nobody sits at the module's inputs any more.
 
 use crate::Hub;
+use crate::authenticate::Proven;
+use crate::authorize::{self, Operation, Principal, Protocol};
 use crate::clients::{Leave, Place, Seat};
 use crate::commands::Commands;
 use crate::intake::Intake;
 use crate::methods::MethodRequests;
+use crate::presence::Seen;
 use crate::subscriptions::{self, Subscription, SubscriptionError};
 use crate::sync::lock;
 use crate::twins::{DesiredPatches, TwinError};
@@ -25,6 +28,8 @@ pub struct Session {
     place: Place,
     /// When its token ends.
     expires: Option<Timestamp>,
+    protocol: Protocol,
+    seen: Seen,
     seated: Mutex<Option<Seated>>,
 }
 
@@ -32,8 +37,33 @@ pub struct Session {
 type Seated = (Arc<Seat>, Arc<dyn Consumer>);
 
 impl Session {
-    pub(crate) fn new(hub: Hub, place: Place, expires: Option<Timestamp>) -> Self {
-        Self { hub, place, expires, seated: Mutex::default() }
+    pub(crate) fn new(
+        hub: Hub,
+        place: Place,
+        expires: Option<Timestamp>,
+        protocol: &str,
+        seen: Seen,
+    ) -> Self {
+        let protocol = Protocol::of_session(protocol);
+        Self { hub, place, expires, protocol, seen, seated: Mutex::default() }
+    }
+
+    /// The client has proven itself anew: when the identity changes, this proof is looked at, and not the
+    /// one that it came with.
+    pub fn renew(&self, proven: &Proven) {
+        if proven.identity == *self.identity() {
+            self.hub.renew(self.identity(), self.place.number(), proven.proof);
+        }
+    }
+
+    fn may(&self, operation: Operation) -> bool {
+        authorize::allows(self.hub.principal(self.identity()), operation, self.protocol)
+    }
+
+    /// Something came from the client. A head calls it for what does not come to the hub, such as the
+    /// pings of an idle connection.
+    pub fn note_activity(&self) {
+        self.seen.note(self.hub.clock().now());
     }
 
     /// Who the client is.
@@ -45,7 +75,7 @@ impl Session {
     /// The way in for its messages.
     #[must_use]
     pub fn intake(&self) -> Intake {
-        Intake::new(self.hub.clone(), self.identity().clone())
+        Intake::new(self.hub.clone(), self.identity().clone(), self.seen.clone())
     }
 
     /// Resolves when the client must be disconnected. Borrows nothing, so that a head can wait for it
@@ -62,11 +92,11 @@ impl Session {
 
     /// Takes the seat at the module's inputs: from now on `consumer` is given what waits there. Taking
     /// it again with the same consumer makes the hub look again at inputs that it had refused.
-    /// Does nothing for a device, which has no inputs.
+    /// Does nothing for who has no inputs here: a device, and a module of another device, whatever it
+    /// is called.
     pub fn take_inputs(&self, consumer: Arc<dyn Consumer>) {
-        // A module of another device has no queues here, whatever it is called.
         if let Some(module) = &self.identity().module
-            && self.identity().device == *self.hub.edge_device()
+            && self.may(Operation::TakeInputs)
         {
             let seat = self.hub.seat(module);
             seat.send_replace(Some(Arc::clone(&consumer)));
@@ -96,7 +126,9 @@ impl Session {
     /// Passes an answer on to whoever called. False when nobody waits for it: it is late, of no call, or
     /// of a call of another client.
     pub fn answer_method(&self, id: MethodId, answer: MethodAnswer) -> bool {
-        let waited = self.hub.methods().answer(self.place.number(), id, answer);
+        self.note_activity();
+        let waited = self.may(Operation::AnswerMethods)
+            && self.hub.methods().answer(self.place.number(), id, answer);
         if !waited {
             self.hub.metrics().method_answers_dropped.inc();
         }
@@ -168,11 +200,24 @@ impl Session {
     }
 }
 
+impl Hub {
+    /// What an identity is to the table of [`authorize`].
+    #[must_use]
+    pub fn principal(&self, identity: &Identity) -> Principal {
+        match &identity.module {
+            None => Principal::Device,
+            Some(_) if identity.device != *self.edge_device() => Principal::LeafModule,
+            Some(module) if self.modules().is_wasm(module) => Principal::WasmModule,
+            Some(_) => Principal::EdgeModule,
+        }
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         self.leave_inputs();
         self.hub.methods().leave(self.identity(), self.place.number());
-        self.hub.client_left();
+        self.hub.client_left(self.identity(), self.place.number());
     }
 }
 

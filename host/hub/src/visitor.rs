@@ -4,10 +4,12 @@
 
 use crate::Hub;
 use crate::authenticate::Proven;
+use crate::authorize::{self, Operation, Protocol};
 use crate::commands::CommandError;
 use crate::hub::ConnectError;
 use crate::intake::Intake;
 use crate::methods::MethodError;
+use crate::presence::Seen;
 use weir_core::command::{Command, LockToken, Settlement};
 use weir_core::id::Identity;
 use weir_core::method::{MethodAnswer, MethodCall};
@@ -16,6 +18,7 @@ use weir_core::method::{MethodAnswer, MethodCall};
 pub struct Visitor {
     hub: Hub,
     identity: Identity,
+    seen: Seen,
 }
 
 impl Hub {
@@ -25,7 +28,9 @@ impl Hub {
     /// [`ConnectError`].
     pub fn visit(&self, proven: Proven) -> Result<Visitor, ConnectError> {
         self.may_enter(&proven.identity)?;
-        Ok(Visitor { hub: self.clone(), identity: proven.identity })
+        let identity = proven.identity;
+        let seen = self.presences().visited(self, &identity, "https");
+        Ok(Visitor { hub: self.clone(), identity, seen })
     }
 }
 
@@ -36,16 +41,23 @@ impl Visitor {
         &self.identity
     }
 
+    fn may(&self, operation: Operation) -> bool {
+        authorize::allows(self.hub.principal(&self.identity), operation, Protocol::Https)
+    }
+
     /// The way in for its messages.
     #[must_use]
     pub fn intake(&self) -> Intake {
-        Intake::new(self.hub.clone(), self.identity.clone())
+        Intake::new(self.hub.clone(), self.identity.clone(), self.seen.clone())
     }
 
     /// The next of its cloud-to-device messages, locked for
     /// [`weir_core::limits::COMMAND_LOCK`]; none when nothing waits, or while the client is connected
     /// and holds its queue.
     pub async fn receive_command(&self) -> Option<Command> {
+        if !self.may(Operation::TakeCommands) {
+            return None;
+        }
         self.hub.commands().receive(&self.hub, &self.identity).await
     }
 
@@ -70,7 +82,7 @@ impl Visitor {
         target: &Identity,
         call: MethodCall,
     ) -> Result<MethodAnswer, MethodError> {
-        if self.identity.module.is_none() || self.identity.device != *self.hub.edge_device() {
+        if !self.may(Operation::CallMethods) {
             let (caller, target) = (self.identity.clone(), target.clone());
             return Err(MethodError::Denied { caller, target });
         }

@@ -107,6 +107,7 @@ async fn start(folder: &tempfile::TempDir, upstream: Arc<ByHand>, storage: &Task
         queues: QueueDefaults::default(),
         max_clients: 10,
         device_roots: Vec::new(),
+        module_certificates: false,
     };
     let runtime = Arc::new(NoModules);
     let parts = Parts { store, report, start, runtime, upstream: Some(upstream) };
@@ -128,7 +129,7 @@ async fn a_backlog_drains_when_the_link_is_up_and_not_when_the_wait_is_over() {
     let device = Identity::device("pump".parse().unwrap());
     let spec = IdentitySpec::default();
     hub.identities().put(&hub, device.clone(), spec, Expect::Any).await.unwrap();
-    let session = hub.connect(Proven { identity: device, expires: None }, "test", "here").unwrap();
+    let session = hub.connect(Proven::trusted(device), "test", "here").unwrap();
     let mut intake = session.intake();
     let message = Message { body: Bytes::from_static(b"{}"), ..Message::default() };
     intake.submit(vec![Publication { message, reliable: true }]).await;

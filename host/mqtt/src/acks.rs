@@ -1,47 +1,75 @@
-//! PUBACKs that are owed, in the order in which the messages came.
+//! PUBACKs that are owed, in the order in which the packets came.
 //!
-//! A message is acknowledged when it is on disk; a request that the head answers itself is ready at
-//! once, but not before the messages that came ahead of it [MQTT-4.6.0-2].
+//! A message is acknowledged when it is on disk, and so is a patch of the twin; a request that changes
+//! nothing is ready at once, but not before the packets that came ahead of it [MQTT-4.6.0-2].
 
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use weir_mqtt_codec::{PacketId, put_pubacks};
 
-/// One message that the client has sent.
+/// What an acknowledgement waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Nothing.
+    Now,
+    /// The message is on disk.
+    Stored,
+    /// The patch of the twin is done.
+    Reported,
+}
+
+/// One packet that the client has sent.
 #[derive(Debug, Clone, Copy)]
 struct Owed {
     /// None at QoS 0: it is counted, and nothing is sent.
     id: Option<PacketId>,
-    /// It is with the store.
-    waits: bool,
+    until: Until,
 }
 
 /// What is owed to one client.
 #[derive(Debug, Default)]
 pub(crate) struct Acks {
     owed: VecDeque<Owed>,
+    /// Messages and patches that are done and wait for what came ahead of them.
+    stored: usize,
+    reported: usize,
     ready: Vec<PacketId>,
 }
 
 impl Acks {
-    /// A message goes to the store.
-    pub(crate) fn wait(&mut self, id: Option<PacketId>) {
-        self.owed.push_back(Owed { id, waits: true });
+    /// A packet has come that is acknowledged then; none at QoS 0.
+    pub(crate) fn owe(&mut self, id: Option<PacketId>, until: Until) {
+        self.owed.push_back(Owed { id, until });
     }
 
-    /// A packet that needs no store.
-    pub(crate) fn ready(&mut self, id: PacketId) {
-        self.owed.push_back(Owed { id: Some(id), waits: false });
+    /// How many packets are not acknowledged yet.
+    pub(crate) fn len(&self) -> usize {
+        self.owed.len()
     }
 
-    /// The oldest `messages` that waited are on disk: writes what may go now.
-    pub(crate) fn settle(&mut self, mut messages: usize, out: &mut BytesMut) {
+    /// So many more of the messages are on disk, in order of arrival.
+    pub(crate) fn stored(&mut self, messages: usize) {
+        self.stored += messages;
+    }
+
+    /// The oldest patch that was owed for is done.
+    pub(crate) fn reported(&mut self) {
+        self.reported += 1;
+    }
+
+    /// Writes what may go now.
+    pub(crate) fn write(&mut self, out: &mut BytesMut) {
         while let Some(first) = self.owed.front() {
-            if first.waits {
-                if messages == 0 {
+            let done = match first.until {
+                Until::Now => None,
+                Until::Stored => Some(&mut self.stored),
+                Until::Reported => Some(&mut self.reported),
+            };
+            if let Some(done) = done {
+                if *done == 0 {
                     break;
                 }
-                messages -= 1;
+                *done -= 1;
             }
             self.ready.extend(first.id);
             self.owed.pop_front();
@@ -66,45 +94,82 @@ mod tests {
     #[test]
     fn nothing_is_acknowledged_before_the_messages_ahead_of_it() {
         let (mut acks, mut out) = (Acks::default(), BytesMut::new());
-        acks.wait(Some(id(1)));
-        acks.ready(id(2));
-        acks.wait(None);
-        acks.wait(Some(id(3)));
-        acks.settle(0, &mut out);
+        acks.owe(Some(id(1)), Until::Stored);
+        acks.owe(Some(id(2)), Until::Now);
+        acks.owe(None, Until::Stored);
+        acks.owe(Some(id(3)), Until::Stored);
+        let mut after = |messages| {
+            acks.stored(messages);
+            acks.write(&mut out);
+            ids_in(&out)
+        };
+        assert!(after(0).is_empty());
+        assert_eq!(after(1), [1, 2]);
+        assert_eq!(after(1), [1, 2], "a message of QoS 0 is counted and not acknowledged");
+        assert_eq!(after(1), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_patch_and_the_messages_around_it_wait_for_each_other() {
+        let (mut acks, mut out) = (Acks::default(), BytesMut::new());
+        for (number, until) in [(1, Until::Stored), (2, Until::Reported), (3, Until::Stored)] {
+            acks.owe(Some(id(number)), until);
+        }
+        acks.reported();
+        acks.write(&mut out);
         assert!(out.is_empty());
-        acks.settle(1, &mut out);
+        acks.stored(1);
+        acks.write(&mut out);
         assert_eq!(ids_in(&out), [1, 2]);
-        acks.settle(1, &mut out);
-        assert_eq!(ids_in(&out), [1, 2], "a message of QoS 0 is counted and not acknowledged");
-        acks.settle(1, &mut out);
+        for (number, until) in [(4, Until::Reported), (5, Until::Stored)] {
+            acks.owe(Some(id(number)), until);
+        }
+        acks.stored(2);
+        acks.write(&mut out);
         assert_eq!(ids_in(&out), [1, 2, 3]);
+        acks.reported();
+        acks.write(&mut out);
+        assert_eq!(ids_in(&out), [1, 2, 3, 4, 5]);
     }
 
     #[test]
     fn a_request_with_nothing_ahead_is_acknowledged_at_once() {
         let (mut acks, mut out) = (Acks::default(), BytesMut::new());
-        acks.ready(id(9));
-        acks.settle(0, &mut out);
+        acks.owe(Some(id(9)), Until::Now);
+        acks.write(&mut out);
         assert_eq!(ids_in(&out), [9]);
     }
 
     proptest! {
         #[test]
-        fn acknowledgements_are_in_order_whatever_the_batches(messages in prop::collection::vec((1u16.., 0u8..3), 0..80), cuts in prop::collection::vec(0usize..9, 0..80)) {
+        fn acknowledgements_are_in_order_whatever_is_done_first(packets in prop::collection::vec((1u16.., 0u8..4), 0..80), turns in prop::collection::vec(any::<bool>(), 0..200)) {
             let (mut acks, mut out) = (Acks::default(), BytesMut::new());
-            for (number, kind) in &messages {
-                match kind {
-                    0 => acks.wait(None),
-                    1 => acks.wait(Some(id(*number))),
-                    _ => acks.ready(id(*number)),
-                }
+            let (mut stored, mut reported) = (0, 0);
+            for (number, kind) in &packets {
+                let until = match kind {
+                    0 | 1 => Until::Stored,
+                    2 => Until::Reported,
+                    _ => Until::Now,
+                };
+                stored += usize::from(until == Until::Stored);
+                reported += usize::from(until == Until::Reported);
+                acks.owe((*kind > 0).then(|| id(*number)), until);
             }
-            let expected: Vec<u16> = messages.iter().filter(|(_, kind)| *kind > 0).map(|(number, _)| *number).collect();
-            for cut in cuts {
-                acks.settle(cut, &mut out);
+            let expected: Vec<u16> = packets.iter().filter(|(_, kind)| *kind > 0).map(|(number, _)| *number).collect();
+            for report in turns {
+                if report && reported > 0 {
+                    reported -= 1;
+                    acks.reported();
+                } else if stored > 0 {
+                    stored -= 1;
+                    acks.stored(1);
+                }
+                acks.write(&mut out);
                 prop_assert!(expected.starts_with(&ids_in(&out)));
             }
-            acks.settle(messages.len(), &mut out);
+            acks.stored(stored);
+            (0..reported).for_each(|_| acks.reported());
+            acks.write(&mut out);
             prop_assert_eq!(ids_in(&out), expected);
         }
     }

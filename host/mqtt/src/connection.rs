@@ -11,10 +11,14 @@
 
 use crate::deadlines::Deadlines;
 use crate::error::Error;
+use crate::features::{Event, Features};
 use crate::handshake::Client;
 use crate::inbound::{Change, Inbound};
 use crate::outbound::Outbound;
-use crate::subscriptions::Subscriptions;
+use crate::resending::Unacknowledged;
+use crate::sending::Sender;
+use crate::subscriptions::{New, Subscriptions};
+use crate::translate::put_text;
 use crate::wire::{Outgoing, Ready, Wire};
 use futures::FutureExt;
 use std::pin::pin;
@@ -24,11 +28,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 use weir_core::limits;
-use weir_core::port::Consumer;
-use weir_hub::parcels::{Inputs, Parcels, inputs};
+use weir_core::topic::method_topic;
+use weir_hub::parcels::Parcels;
 use weir_hub::tasks::Stop;
 use weir_hub::{Hub, Intake, Publication, Session};
-use weir_mqtt_codec::{Limits, Packet, Suback, decode};
+use weir_mqtt_codec::{Delivery, Limits, Packet, Suback, decode};
 
 /// What a known client may send in one packet.
 const LIMITS: Limits = Limits {
@@ -43,7 +47,7 @@ const LAST_COMMIT: Duration = Duration::from_secs(3);
 pub(crate) struct Connection<S> {
     hub: Hub,
     wire: Wire<S>,
-    session: Session,
+    session: Arc<Session>,
     state: State,
 }
 
@@ -52,13 +56,10 @@ struct State {
     inbound: Inbound,
     outbound: Outbound,
     parcels: Parcels,
-    inputs: Arc<Inputs>,
+    features: Features,
     subscriptions: Subscriptions,
     /// Subscriptions are kept on disk.
     persistent: bool,
-    /// The module's inputs are this hub's to deliver.
-    has_inputs: bool,
-    seated: bool,
     deadlines: Deadlines,
     intake: Intake,
     will: Option<Publication>,
@@ -67,21 +68,29 @@ struct State {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(crate) fn new(hub: &Hub, wire: Wire<S>, client: Client) -> Self {
+    pub(crate) fn new(
+        hub: &Hub,
+        wire: Wire<S>,
+        client: Client,
+        unacknowledged: &Arc<Unacknowledged>,
+    ) -> Self {
         let Client { session, subscriptions, persistent, keep_alive_secs, will } = client;
+        let session = Arc::new(session);
         let identity = session.identity().clone();
-        // A module of another device has no queues here, whatever it is called.
-        let has_inputs = identity.module.is_some() && identity.device == *hub.edge_device();
-        let (inputs, parcels) = inputs();
+        let (features, parcels) = Features::new(hub, &session);
+        if !persistent {
+            drop(unacknowledged.take(&identity));
+        }
+        let unacknowledged = persistent.then(|| Arc::clone(unacknowledged));
+        let first_id = fastrand::u64(..u64::from(u16::MAX));
+        let sender = Sender::new(identity.clone(), first_id, unacknowledged);
         let state = State {
-            inbound: Inbound::new(identity.clone()),
-            outbound: Outbound::new(identity, fastrand::u64(..u64::from(u16::MAX))),
+            inbound: Inbound::new(identity),
+            outbound: Outbound::new(sender),
             parcels,
-            inputs: Arc::new(inputs),
+            features,
             subscriptions,
             persistent,
-            has_inputs,
-            seated: false,
             deadlines: Deadlines::new(keep_alive_secs, Instant::now()),
             intake: session.intake(),
             will,
@@ -100,20 +109,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn serve(&mut self, stop: &Stop) -> Error {
         // Subscriptions from before are in force by themselves: the Python SDK never says them again
         // after a drop. But an application that has just started sets its handler only after CONNACK,
-        // and the SDK throws away (and acknowledges) what comes before it: so it has a moment's time.
+        // and the SDK throws away (and acknowledges) messages that come before it: so it has a moment's
+        // time. Method calls and desired patches the SDK keeps, and its first question after CONNACK is
+        // what it has missed: they come at once.
         let mut restore = Some(Instant::now() + limits::RESTORED_INPUTS);
+        self.state.follow(&self.session, New::default());
         loop {
             let changes = match self.until_change(stop, restore).await {
                 Ok(changes) => changes,
                 Err(end) => return end,
             };
-            if restore.is_some_and(|at| at <= Instant::now()) || !changes.is_empty() {
+            if restore.is_some_and(|at| at <= Instant::now()) {
                 restore = None;
-                self.state.sit(&mut self.session, false);
+                self.state.features.open_all();
+                self.state.follow(&self.session, New::default());
             }
             for change in changes {
                 let out = self.wire.outgoing.buffer();
-                if let Err(end) = self.state.change(&mut self.session, change, out).await {
+                if let Err(end) = self.state.change(&self.session, change, out).await {
                     return end;
                 }
             }
@@ -135,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut timer = pin!(sleep_until(Instant::now() + limits::PACKET_LIMIT));
         let mut restored = pin!(sleep_until(restore.unwrap_or_else(Instant::now)));
         loop {
-            state.take_in(wire).await;
+            state.take_in(wire, session).await;
             let changes = state.inbound.take_changes();
             if !changes.is_empty() {
                 return Ok(changes);
@@ -144,7 +157,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Err(end);
             }
             state.outbound.fill(&mut wire.outgoing);
-            let reading = state.intake.has_room() && wire.outgoing.has_room();
+            let writable = wire.outgoing.has_room();
+            if writable {
+                state.features.ask(state.outbound.has_room(), state.outbound.wants_desired());
+            }
+            let reading = state.has_room() && writable;
             let now = Instant::now();
             state.deadlines.set_reading(reading, now);
             state.deadlines.writing(wire.is_writing(), false, now);
@@ -161,10 +178,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     state.inbound.settled(settled?, wire.outgoing.buffer());
                     state.settle_more(wire)?;
                 }
-                Some(parcel) = state.parcels.next(),
-                    if state.outbound.wants_parcel() && wire.outgoing.has_room() =>
-                {
+                Some(parcel) = state.parcels.next(), if state.outbound.wants_parcel() && writable => {
                     state.outbound.accept(parcel, &state.subscriptions);
+                }
+                event = state.features.next(writable), if state.features.is_active() =>
+                {
+                    state.serve(event, &mut wire.outgoing)?;
                 }
                 ready = wire.ready(reading) => match ready {
                     Ok(Ready::Read | Ready::Written) => {}
@@ -183,6 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             if wire.outgoing.written() != written {
                 state.outbound.written(wire.outgoing.written());
+                state.settle_commands();
                 state.deadlines.writing(wire.is_writing(), true, Instant::now());
             }
         }
@@ -191,7 +211,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// The end: deliveries go back, the will goes out, what was committed is acknowledged.
     async fn finish(mut self, end: &Error) {
         self.session.leave_inputs();
-        let State { inbound, outbound, parcels, intake, will, .. } = self.state;
+        self.state.settle_commands();
+        let State { inbound, outbound, parcels, intake, features, will, .. } = self.state;
         drop((outbound, parcels));
         // Nobody sends a will again: whatever its QoS, it is to be known what became of it.
         let will = will.filter(|_| end.publishes_will());
@@ -200,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let settled = match end {
             Error::NoRoom(_) => false,
             _ => {
-                let last = settle_last(inbound, intake, will, &mut self.wire.outgoing);
+                let last = settle_last(inbound, intake, features, will, &mut self.wire.outgoing);
                 matches!(timeout(LAST_COMMIT, last).await, Ok(Ok(())))
             }
         };
@@ -222,6 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 async fn settle_last(
     mut inbound: Inbound,
     mut intake: Intake,
+    mut features: Features,
     will: Option<Publication>,
     out: &mut Outgoing,
 ) -> Result<(), Error> {
@@ -231,12 +253,23 @@ async fn settle_last(
     while intake.is_waiting() {
         inbound.settled(intake.settled().await?, out.buffer());
     }
+    while let Some(answer) = features.last().await {
+        if answer.reported {
+            inbound.reported(out.buffer());
+        }
+        answer.put(out.buffer())?;
+    }
     Ok(())
 }
 
 impl State {
+    /// True while the client may send more.
+    fn has_room(&self) -> bool {
+        self.intake.has_room() && self.inbound.has_room() && self.features.twin.has_room()
+    }
+
     /// Takes all whole packets out of what was read; what went wrong is kept in `ending`.
-    async fn take_in<S>(&mut self, wire: &mut Wire<S>) {
+    async fn take_in<S>(&mut self, wire: &mut Wire<S>, session: &Session) {
         if wire.incoming.is_empty() || self.ending.is_some() {
             return;
         }
@@ -256,10 +289,57 @@ impl State {
         };
         self.ending = ending;
         self.deadlines.read(packets, !wire.incoming.is_empty(), Instant::now());
+        self.settle_commands();
+        for (id, answer) in self.inbound.take_answers() {
+            if !session.answer_method(id, answer) {
+                debug!(client = %session.identity(), %id, "nobody waits for this answer any more");
+            }
+        }
+        self.features.twin.put(self.inbound.take_requests());
         let batch = self.inbound.take_batch();
         if !batch.is_empty() {
             self.intake.submit(batch).await;
         }
+    }
+
+    /// Sends what the hub has for the client.
+    fn serve(&mut self, event: Event, out: &mut Outgoing) -> Result<(), Error> {
+        match event {
+            Event::Twin(answer) => {
+                if answer.reported {
+                    self.inbound.reported(out.buffer());
+                }
+                answer.put(out.buffer())?;
+            }
+            Event::Method(request) => {
+                let topic = method_topic(request.name.as_str(), &request.id.to_string());
+                put_text(topic, &request.payload, Delivery::AtMostOnce, out.buffer())
+                    .expect("a call is smaller than a packet, and a method's name short");
+            }
+            // Who has unsubscribed meanwhile gets nothing.
+            Event::Desired(patch) => {
+                if let Some(qos) = self.subscriptions.qos_of_desired() {
+                    self.outbound.desired(&patch, qos, out);
+                }
+            }
+            Event::Command(command) => {
+                if let Some(qos) = self.subscriptions.qos_of_commands() {
+                    self.outbound.command(&command, qos, out);
+                    self.settle_commands();
+                }
+            }
+            Event::Settled => {}
+        }
+        Ok(())
+    }
+
+    /// What the client has said of its commands goes to the store.
+    fn settle_commands(&mut self) {
+        self.features.settle(self.outbound.take_decided());
+    }
+
+    fn follow(&mut self, session: &Session, new: New) {
+        self.features.follow(session, &self.subscriptions, new);
     }
 
     /// Batches that shared a commit are acknowledged with one write.
@@ -275,11 +355,11 @@ impl State {
     /// Changes subscriptions; the answer is written when they are on disk.
     async fn change(
         &mut self,
-        session: &mut Session,
+        session: &Session,
         change: Change,
         out: &mut bytes::BytesMut,
     ) -> Result<(), Error> {
-        let grown = match change {
+        let new = match change {
             Change::Subscribe(subscribe) => {
                 let (results, kept) = self.subscriptions.judge(&subscribe);
                 if self.persistent && !kept.is_empty() {
@@ -293,25 +373,15 @@ impl State {
                     let filters = unsubscribe.filters.iter().map(ToString::to_string);
                     in_time(session.unsubscribe(&filters.collect::<Vec<_>>())).await?;
                 }
+                // What the client took before it said so is not to come again.
+                drop(timeout(limits::MAX_WITHHELD_ACK, self.features.settled()).await);
                 self.subscriptions.remove(&unsubscribe.filters);
                 Packet::Unsuback(unsubscribe.id).encode(out)?;
-                false
+                New::default()
             }
         };
-        self.sit(session, grown);
+        self.follow(session, new);
         Ok(())
-    }
-
-    /// Takes the seat at the module's inputs, or leaves it, as the subscriptions say. With new inputs
-    /// it is taken anew, so that the hub looks again at queues that nobody wanted before.
-    fn sit(&mut self, session: &mut Session, grown: bool) {
-        let wanted = self.has_inputs && self.subscriptions.takes_inputs();
-        if wanted && (grown || !self.seated) {
-            session.take_inputs(Arc::clone(&self.inputs) as Arc<dyn Consumer>);
-        } else if !wanted && self.seated {
-            session.leave_inputs();
-        }
-        self.seated = wanted;
     }
 }
 

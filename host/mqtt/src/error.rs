@@ -71,6 +71,9 @@ pub(crate) enum Error {
     /// A subscription could not be kept.
     #[error("the client's subscriptions could not be stored")]
     Subscriptions(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Nobody knows whether a patch of the twin was stored.
+    #[error("the store did not answer a request about the client's twin")]
+    Twin,
     /// The hub asks the client to go.
     #[error("{}", leave_text(*.0))]
     Left(Leave),

@@ -140,7 +140,9 @@ fn publication(will: &Will, identity: &Identity) -> Result<Publication, Refused>
             Ok(Publication { message, reliable: will.qos != Qos::AtMostOnce })
         }
         // Requests of somebody who is gone.
-        Asked::Twin { .. } | Asked::MethodResponse => Err(Refused::Will(Box::new(Error::Foreign))),
+        Asked::TwinGet { .. } | Asked::TwinPatch { .. } | Asked::MethodResponse { .. } => {
+            Err(Refused::Will(Box::new(Error::Foreign)))
+        }
     }
 }
 

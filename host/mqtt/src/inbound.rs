@@ -1,22 +1,27 @@
 //! What a client sends after its CONNECT: packets in, work and answers out. No I/O, no waiting.
 //!
 //! The connection decodes all packets of a read and gives them to [`Inbound::take`] one by one; then
-//! it hands the publications to the hub as one batch. Invariants:
+//! it hands the publications to the hub as one batch, and requests and answers to those who wait for
+//! them. Invariants:
 //!
 //! 1. Every PUBLISH of QoS 1 that is not refused is acknowledged once, in order of arrival.
 //! 2. A packet that breaks a rule ends the connection; what came before it is still handed over.
 
-use crate::acks::Acks;
+use crate::acks::{Acks, Until};
 use crate::error::Error;
 use crate::outbound::Outbound;
 use crate::translate::{Asked, Translator};
-use bytes::{BufMut, BytesMut};
+use crate::twin::{TwinRequest, TwinWish};
+use bytes::BytesMut;
 use weir_core::id::Identity;
-use weir_core::topic::twin_response_topic;
+use weir_core::limits;
+use weir_core::method::{MethodAnswer, MethodId};
 use weir_hub::Publication;
-use weir_mqtt_codec::{
-    Delivery, Packet, Publish, Subscribe, TopicName, Unsubscribe, put_publish_header,
-};
+use weir_mqtt_codec::{Delivery, Packet, Publish, Subscribe, Unsubscribe};
+
+/// Acknowledgements that may be owed before the client is not read any more: twice the messages that
+/// may wait for their commit, because a patch of the twin that is slow holds back those of later ones.
+const OWED: usize = 2 * limits::INTAKE_MESSAGES;
 
 /// A change of the client's subscriptions, to be answered when it is on disk.
 #[derive(Debug, PartialEq)]
@@ -32,6 +37,8 @@ pub(crate) struct Inbound {
     acks: Acks,
     batch: Vec<Publication>,
     changes: Vec<Change>,
+    requests: Vec<TwinRequest>,
+    answers: Vec<(MethodId, MethodAnswer)>,
 }
 
 impl Inbound {
@@ -42,7 +49,14 @@ impl Inbound {
             acks: Acks::default(),
             batch: Vec::new(),
             changes: Vec::new(),
+            requests: Vec::new(),
+            answers: Vec::new(),
         }
+    }
+
+    /// True while the client may send more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.acks.len() < OWED
     }
 
     /// Takes one packet; what can be answered at once is written to `out`.
@@ -83,19 +97,34 @@ impl Inbound {
             Delivery::AtLeastOnce { id, .. } => (Some(id), true),
             Delivery::ExactlyOnce { .. } => return Err(Error::Qos2),
         };
-        match self.translator.read(publish)? {
+        let until = match self.translator.read(publish)? {
             Asked::Telemetry(message) => {
-                self.acks.wait(id);
+                self.acks.owe(id, Until::Stored);
                 self.batch.push(Publication { message, reliable });
                 return Ok(());
             }
-            Asked::Twin { rid: Some(rid) } => refuse_twin(rid, out)?,
-            // A patch that wants no answer, and the answer to a call that was never made.
-            Asked::Twin { rid: None } | Asked::MethodResponse => {}
-        }
-        if let Some(id) = id {
-            self.acks.ready(id);
-            self.acks.settle(0, out);
+            Asked::TwinGet { rid } => {
+                let rid = Some(rid.to_owned());
+                self.requests.push(TwinRequest { rid, wish: TwinWish::Get });
+                Until::Now
+            }
+            Asked::TwinPatch { rid } => {
+                let wish = TwinWish::Report(publish.payload.clone());
+                self.requests.push(TwinRequest { rid: rid.map(str::to_owned), wish });
+                Until::Reported
+            }
+            Asked::MethodResponse { status, rid } => {
+                // An id that was never given out names no call that anybody waits for.
+                if let Ok(id) = rid.parse() {
+                    let payload = publish.payload.clone();
+                    self.answers.push((id, MethodAnswer { status, payload }));
+                }
+                Until::Now
+            }
+        };
+        if until == Until::Reported || id.is_some() {
+            self.acks.owe(id, until);
+            self.acks.write(out);
         }
         Ok(())
     }
@@ -112,20 +141,27 @@ impl Inbound {
         std::mem::take(&mut self.changes)
     }
 
+    /// The requests about the twin that came since the last call.
+    pub(crate) fn take_requests(&mut self) -> Vec<TwinRequest> {
+        std::mem::take(&mut self.requests)
+    }
+
+    /// The answers to direct methods that came since the last call.
+    pub(crate) fn take_answers(&mut self) -> Vec<(MethodId, MethodAnswer)> {
+        std::mem::take(&mut self.answers)
+    }
+
     /// So many more of the messages handed over are on disk: acknowledges them.
     pub(crate) fn settled(&mut self, messages: usize, out: &mut BytesMut) {
-        self.acks.settle(messages, out);
+        self.acks.stored(messages);
+        self.acks.write(out);
     }
-}
 
-/// Node looks at the body only, Python at the status only: both must say that it failed.
-const NO_TWINS: &[u8] = br#"{"errorCode":501000,"message":"twins are not supported yet"}"#;
-
-fn refuse_twin(rid: &str, out: &mut BytesMut) -> Result<(), Error> {
-    let topic = TopicName::try_from(twin_response_topic(501, rid, None))?;
-    put_publish_header(&topic, Delivery::AtMostOnce, false, NO_TWINS.len(), out)?;
-    out.put_slice(NO_TWINS);
-    Ok(())
+    /// The oldest patch of the twin is done: acknowledges it.
+    pub(crate) fn reported(&mut self, out: &mut BytesMut) {
+        self.acks.reported();
+        self.acks.write(out);
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use crate::connection::Connection;
 use crate::error::{Error, Refused};
 use crate::handshake::{Client, first_packet, return_code, welcome};
+use crate::resending::Unacknowledged;
 use crate::wire::Wire;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -18,6 +20,7 @@ use weir_mqtt_codec::{Connack, Packet};
 pub struct Server {
     hub: Hub,
     door: Door,
+    unacknowledged: Arc<Unacknowledged>,
 }
 
 impl Serve for Server {
@@ -33,7 +36,7 @@ impl Server {
     /// A head for this hub.
     #[must_use]
     pub fn new(hub: Hub) -> Self {
-        Self { door: Door::new(hub.clone()), hub }
+        Self { door: Door::new(hub.clone()), hub, unacknowledged: Arc::default() }
     }
 
     /// Serves a listener until the hub stops.
@@ -73,7 +76,7 @@ impl Server {
         put_connack(&mut wire, Connack::Accepted { session_present });
         let identity = client.session.identity().to_string();
         info!(client = identity, peer = %peer.address, session_present, "client connected");
-        let connection = Connection::new(&self.hub, wire, client);
+        let connection = Connection::new(&self.hub, wire, client, &self.unacknowledged);
         let end = Box::pin(connection.run(stop)).await;
         log_end(&peer, Some(&identity), &end);
     }

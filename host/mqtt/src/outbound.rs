@@ -1,30 +1,29 @@
-//! Deliveries to a client: parcels from the hub in, PUBLISH packets out. No I/O, no waiting.
+//! What a client is sent: parcels, commands and desired patches in, PUBLISH packets out. No I/O, no waiting.
 //!
-//! A [`Parcel`] is a batch of the hub with the way back for its answer. Invariants:
+//! A [`Parcel`] is a batch of the hub for a module's input, with the way back for its answer. Invariants:
 //!
 //! 1. Messages go out in the order in which they came; one parcel is sent whole before the next.
 //! 2. A parcel is answered once: when all its messages are acknowledged (QoS 1) or written (QoS 0),
 //!    or when the connection ends, however it ends: dropping an [`Outbound`] answers what is open.
-//! 3. What is sent and not acknowledged is bounded by the window, what is not written by the buffer.
+//! 3. A command is settled when it is acknowledged (QoS 1) or written (QoS 0); one that is not goes back
+//!    when the session leaves its queue.
+//! 4. What is sent and not acknowledged is bounded by the window, what is not written by the buffer.
 
+use crate::sending::{Place, Sender, Sent};
 use crate::subscriptions::Subscriptions;
-use crate::translate::put_input;
-use crate::window::Window;
+use crate::translate::{put_command, put_input, put_text};
 use crate::wire::Outgoing;
 use std::collections::VecDeque;
 use std::vec::IntoIter;
 use tokio::sync::oneshot;
+use tracing::debug;
+use weir_core::command::{Command, LockToken, Settlement};
 use weir_core::id::{Identity, InputName};
 use weir_core::port::{Answer, Batch, Delivery, Fault, Outcome};
+use weir_core::topic::desired_topic;
+use weir_core::twin::DesiredPatch;
 use weir_hub::parcels::Parcel;
-use weir_mqtt_codec::{Delivery as Sending, PacketId, Qos};
-
-/// One message of an open parcel.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    parcel: u64,
-    at: usize,
-}
+use weir_mqtt_codec::{PacketId, Qos};
 
 #[derive(Debug)]
 struct Open {
@@ -42,31 +41,37 @@ struct Open {
 /// The sending side of one session.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    identity: Identity,
     /// The oldest first; only the last has messages that are not sent.
     parcels: VecDeque<Open>,
     /// Number of the first parcel.
     first: u64,
-    window: Window<Place>,
-    /// Messages of QoS 0 and where in the stream of bytes they end.
-    unwritten: VecDeque<(u64, Place)>,
+    sender: Sender,
+    /// Commands of which the client, or their form, has decided.
+    decided: Vec<(LockToken, Settlement)>,
+    /// A patch of the desired properties has been sent and has not arrived.
+    patching: bool,
 }
 
 impl Outbound {
-    /// For a client of this identity; its first packet id follows from `start`.
-    pub(crate) fn new(identity: Identity, start: u64) -> Self {
-        Self {
-            identity,
-            parcels: VecDeque::new(),
-            first: 0,
-            window: Window::starting_at(start),
-            unwritten: VecDeque::new(),
-        }
+    /// Of a connection on which nothing was sent yet.
+    pub(crate) fn new(sender: Sender) -> Self {
+        Self { parcels: VecDeque::new(), first: 0, sender, decided: Vec::new(), patching: false }
+    }
+
+    /// True when something of QoS 1 could be sent.
+    pub(crate) fn has_room(&self) -> bool {
+        self.sender.has_room()
+    }
+
+    /// True when a patch of the desired properties could be sent: one after the other, so that the hub
+    /// knows what has arrived.
+    pub(crate) fn wants_desired(&self) -> bool {
+        self.sender.has_room() && !self.patching
     }
 
     /// True when a further parcel could be begun.
     pub(crate) fn wants_parcel(&self) -> bool {
-        self.window.has_room() && self.parcels.back().is_none_or(|last| last.rest.len() == 0)
+        self.sender.has_room() && self.parcels.back().is_none_or(|last| last.rest.len() == 0)
     }
 
     /// Takes a parcel; one that the client has not subscribed to goes back.
@@ -92,7 +97,7 @@ impl Outbound {
 
     /// Writes what the window and the buffer have room for.
     pub(crate) fn fill(&mut self, out: &mut Outgoing) {
-        while self.window.has_room() && out.has_room() {
+        while self.sender.has_room() && out.has_room() {
             let number = self.first + (self.parcels.len() as u64).saturating_sub(1);
             let Some(last) = self.parcels.back_mut() else { return };
             if last.answer.as_ref().is_some_and(oneshot::Sender::is_closed) {
@@ -103,47 +108,68 @@ impl Outbound {
             let at = last.outcomes.len() - last.rest.len();
             let Some(delivery) = last.rest.next() else { break };
             let place = Place { parcel: number, at };
-            let sending = match last.qos {
-                Qos::AtMostOnce => Sending::AtMostOnce,
-                Qos::AtLeastOnce | Qos::ExactlyOnce => {
-                    let id = self.window.send(place);
-                    Sending::AtLeastOnce { id, dup: delivery.attempt > 1 }
-                }
+            let sent = Sent::Input { place, number: delivery.number };
+            let put = |client: &Identity, sending, out: &mut Outgoing| {
+                put_input(client, &last.input, &delivery.message, sending, out.buffer())
             };
-            let put =
-                put_input(&self.identity, &last.input, &delivery.message, sending, out.buffer());
-            match (put, sending.packet_id()) {
-                (Ok(()), None) => self.unwritten.push_back((out.enqueued(), place)),
-                (Ok(()), Some(_)) => {}
-                (Err(cause), id) => {
-                    id.map(|id| self.window.acknowledge(id));
-                    self.settle(
-                        place,
-                        Some(Outcome::Reject { reason: cause.to_string(), code: None }),
-                    );
-                }
+            if let Err(cause) = self.sender.send(sent, last.qos, delivery.attempt > 1, out, put) {
+                let reason = cause.to_string();
+                self.settle(place, Some(Outcome::Reject { reason, code: None }));
             }
         }
         self.close_finished();
     }
 
+    /// Sends a command; one that does not fit MQTT is rejected. At QoS 1 there must be
+    /// [room](Self::has_room).
+    pub(crate) fn command(&mut self, command: &Command, qos: Qos, out: &mut Outgoing) {
+        let sent = Sent::Command { lock: command.lock, sequence: command.sequence };
+        let put = |client: &Identity, sending, out: &mut Outgoing| {
+            put_command(client, &command.message, sending, out.buffer())
+        };
+        if let Err(cause) = self.sender.send(sent, qos, command.delivery_count > 1, out, put) {
+            debug!(lock = %command.lock, %cause, "command rejected");
+            self.decided.push((command.lock, Settlement::Reject));
+        }
+    }
+
+    /// Sends a patch of the desired properties, when one [is wanted](Self::wants_desired).
+    pub(crate) fn desired(&mut self, patch: &DesiredPatch, qos: Qos, out: &mut Outgoing) {
+        let put = |_: &Identity, sending, out: &mut Outgoing| {
+            put_text(desired_topic(patch.version), &patch.json, sending, out.buffer())
+        };
+        self.patching = true;
+        let put = self.sender.send(Sent::Desired, qos, false, out, put);
+        put.expect("a twin is far smaller than a packet, and its topic short");
+    }
+
+    /// The commands that were decided since the last call.
+    pub(crate) fn take_decided(&mut self) -> Vec<(LockToken, Settlement)> {
+        std::mem::take(&mut self.decided)
+    }
+
     /// The client has acknowledged a delivery.
     pub(crate) fn acknowledge(&mut self, id: PacketId) {
-        if let Some(place) = self.window.acknowledge(id) {
-            self.settle(place, None);
+        if let Some(sent) = self.sender.acknowledge(id) {
+            self.taken(sent);
             self.close_finished();
         }
     }
 
     /// So many bytes of the stream are with the socket.
     pub(crate) fn written(&mut self, bytes: u64) {
-        while let Some((end, place)) = self.unwritten.front().copied()
-            && end <= bytes
-        {
-            self.unwritten.pop_front();
-            self.settle(place, None);
+        while let Some(sent) = self.sender.written(bytes) {
+            self.taken(sent);
         }
         self.close_finished();
+    }
+
+    fn taken(&mut self, sent: Sent) {
+        match sent {
+            Sent::Input { place, .. } => self.settle(place, None),
+            Sent::Command { lock, .. } => self.decided.push((lock, Settlement::Complete)),
+            Sent::Desired => self.patching = false,
+        }
     }
 
     fn settle(&mut self, place: Place, outcome: Option<Outcome>) {
@@ -175,10 +201,10 @@ impl Outbound {
 
     /// Gives back what the client has not taken.
     fn abandon(&mut self) {
-        let sent: Vec<Place> =
-            self.window.drain().chain(self.unwritten.drain(..).map(|(_, place)| place)).collect();
-        for place in sent {
-            self.settle(place, Some(Outcome::Abandon { sent: true }));
+        for sent in self.sender.give_up() {
+            if let Sent::Input { place, .. } = sent {
+                self.settle(place, Some(Outcome::Abandon { sent: true }));
+            }
         }
         if let Some(last) = self.parcels.back_mut() {
             let from = last.outcomes.len() - last.rest.len();

@@ -10,6 +10,17 @@ use weir_core::topic::filter::{FilterUse, classify_filter};
 use weir_hub::Subscription;
 use weir_mqtt_codec::{Granted, Qos, Subscribe, TopicFilter};
 
+/// What a SUBSCRIBE is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct New {
+    /// Messages for the module's inputs.
+    pub(crate) inputs: bool,
+    /// Cloud-to-device messages.
+    pub(crate) commands: bool,
+    /// A filter for inputs was not there before.
+    pub(crate) grown: bool,
+}
+
 /// The filters of a client.
 #[derive(Debug)]
 pub(crate) struct Subscriptions {
@@ -65,16 +76,26 @@ impl Subscriptions {
         self.filters.iter().any(|kept| kept.filter == filter)
     }
 
-    /// Adds or replaces filters that the hub has kept; true when there are new ones for inputs.
-    pub(crate) fn add(&mut self, kept: Vec<Subscription>) -> bool {
-        let is_new_input = |new: &Subscription| {
-            let used = classify_filter(&self.identity, &new.filter);
-            matches!(used, FilterUse::ModuleInputs { .. }) && !self.has(&new.filter)
-        };
-        let is_grown = kept.iter().any(is_new_input);
+    /// Adds or replaces filters that the hub has kept, and says what they are about.
+    pub(crate) fn add(&mut self, kept: Vec<Subscription>) -> New {
+        let mut new = New::default();
+        for filter in &kept {
+            match classify_filter(&self.identity, &filter.filter) {
+                FilterUse::ModuleInputs { .. } => {
+                    new.inputs = true;
+                    new.grown |= !self.has(&filter.filter);
+                }
+                FilterUse::C2d => new.commands = true,
+                FilterUse::TwinRes
+                | FilterUse::TwinDesired
+                | FilterUse::Methods
+                | FilterUse::Unknown
+                | FilterUse::Foreign => {}
+            }
+        }
         self.filters.retain(|old| kept.iter().all(|new| new.filter != old.filter));
         self.filters.extend(kept);
-        is_grown
+        new
     }
 
     /// Takes filters out; compared character by character [MQTT-3.10.4-1].
@@ -89,7 +110,26 @@ impl Subscriptions {
 
     /// The highest QoS of the filters that match this input [MQTT-3.3.5-1]; none when none does.
     pub(crate) fn qos_of_input(&self, input: &InputName) -> Option<Qos> {
-        let matching = self.uses().filter(|(used, _)| used.takes_input(input));
+        self.highest(|used| used.takes_input(input))
+    }
+
+    /// The same of cloud-to-device messages.
+    pub(crate) fn qos_of_commands(&self) -> Option<Qos> {
+        self.highest(|used| *used == FilterUse::C2d)
+    }
+
+    /// The same of patches of the desired properties.
+    pub(crate) fn qos_of_desired(&self) -> Option<Qos> {
+        self.highest(|used| *used == FilterUse::TwinDesired)
+    }
+
+    /// True when direct methods are wanted; they are sent with QoS 0 in any case.
+    pub(crate) fn takes_methods(&self) -> bool {
+        self.uses().any(|(used, _)| used == FilterUse::Methods)
+    }
+
+    fn highest(&self, matches: impl Fn(&FilterUse<'_>) -> bool) -> Option<Qos> {
+        let matching = self.uses().filter(|(used, _)| matches(used));
         let highest = matching.map(|(_, qos)| qos).max()?;
         Some(if highest == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce })
     }
@@ -175,12 +215,32 @@ mod tests {
         let mut client = module();
         let filter = "devices/E/modules/M/#";
         let (_, kept) = client.judge(&asks(&[(filter, Qos::AtLeastOnce)]));
-        assert!(client.add(kept), "inputs are new");
+        assert_eq!(client.add(kept), New { inputs: true, commands: false, grown: true });
         let twice = asks(&[(filter, Qos::AtLeastOnce), (filter, Qos::AtMostOnce)]);
         let (_, kept) = client.judge(&twice);
-        assert!(!client.add(kept), "they are the same inputs");
+        assert!(!client.add(kept).grown, "they are the same inputs");
         assert_eq!(client.qos_of_input(&"in1".parse().unwrap()), Some(Qos::AtMostOnce));
         assert_eq!(client.filters.len(), 1);
+    }
+
+    #[test]
+    fn each_feature_has_the_qos_of_its_own_filter() {
+        let mut client = module();
+        let asked = [
+            ("$iothub/methods/POST/#", Qos::AtMostOnce),
+            ("$iothub/twin/PATCH/properties/desired/#", Qos::AtLeastOnce),
+            ("$iothub/twin/res/#", Qos::AtMostOnce),
+        ];
+        subscribe(&mut client, &asked);
+        assert!(client.takes_methods());
+        assert_eq!(client.qos_of_desired(), Some(Qos::AtLeastOnce));
+        assert_eq!(client.qos_of_commands(), None);
+        let c2d = ("devices/E/modules/M/messages/devicebound/#", Qos::AtMostOnce);
+        let (_, kept) = client.judge(&asks(&[c2d]));
+        assert_eq!(client.add(kept), New { inputs: false, commands: true, grown: false });
+        assert_eq!(client.qos_of_commands(), Some(Qos::AtMostOnce));
+        client.remove(&[c2d.0.parse().unwrap(), asked[0].0.parse().unwrap()]);
+        assert_eq!((client.qos_of_commands(), client.takes_methods()), (None, false));
     }
 
     #[test]

@@ -23,13 +23,23 @@ const DUP: &str = "mqtt-dup";
 pub(crate) enum Asked<'a> {
     /// To be routed.
     Telemetry(Message),
-    /// To be answered under this request id.
-    Twin {
+    /// The twin.
+    TwinGet {
+        /// To be answered under this request id.
+        rid: &'a str,
+    },
+    /// The body is a patch of the reported properties.
+    TwinPatch {
         /// None: not to be answered.
         rid: Option<&'a str>,
     },
-    /// An answer to a direct method.
-    MethodResponse,
+    /// The body answers a direct method.
+    MethodResponse {
+        /// The method's status.
+        status: i32,
+        /// The request id of the call.
+        rid: &'a str,
+    },
 }
 
 /// Makes messages of what one client publishes.
@@ -62,9 +72,11 @@ impl Translator {
             }
             let bag = match asked {
                 topic::Publish::Telemetry { bag, .. } => bag::decode_bag(bag)?,
-                topic::Publish::TwinGet { rid } => return Ok(Asked::Twin { rid: Some(rid) }),
-                topic::Publish::TwinPatch { rid } => return Ok(Asked::Twin { rid }),
-                topic::Publish::MethodResponse { .. } => return Ok(Asked::MethodResponse),
+                topic::Publish::TwinGet { rid } => return Ok(Asked::TwinGet { rid }),
+                topic::Publish::TwinPatch { rid } => return Ok(Asked::TwinPatch { rid }),
+                topic::Publish::MethodResponse { status, rid } => {
+                    return Ok(Asked::MethodResponse { status, rid });
+                }
             };
             (self.properties, self.output) = (bag.properties, bag.output);
             self.topic.clear();
@@ -107,8 +119,35 @@ pub(crate) fn put_input(
     let module = client.module.as_ref().ok_or(Undeliverable::Device)?;
     let mut topic = String::new();
     topic::push_input_topic(&client.device, module, input, message, &mut topic)?;
+    put_text(topic, message.body(), delivery, out)
+}
+
+/// Appends the PUBLISH of a command for the client.
+///
+/// # Errors
+/// When topic and properties do not fit MQTT; `out` is as it was.
+pub(crate) fn put_command(
+    client: &Identity,
+    message: &StampedMessage,
+    delivery: Delivery,
+    out: &mut BytesMut,
+) -> Result<(), Undeliverable> {
+    let mut topic = String::new();
+    topic::push_devicebound_topic(client, message, &mut topic)?;
+    put_text(topic, message.body(), delivery, out)
+}
+
+/// Appends a PUBLISH.
+///
+/// # Errors
+/// When topic or body do not fit MQTT; `out` is as it was.
+pub(crate) fn put_text(
+    topic: String,
+    body: &[u8],
+    delivery: Delivery,
+    out: &mut BytesMut,
+) -> Result<(), Undeliverable> {
     let topic = TopicName::try_from(topic)?;
-    let body = message.body();
     out.reserve(topic.as_bytes().len() + body.len() + 9);
     put_publish_header(&topic, delivery, false, body.len(), out)?;
     out.put_slice(body);

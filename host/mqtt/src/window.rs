@@ -6,6 +6,7 @@
 //! 2. An id comes again as late as possible, 65,535 deliveries later, and every connection begins
 //!    elsewhere, so that a client's belated PUBACK, which some send on the next connection, does not
 //!    settle another message.
+//! 3. Ids of an earlier connection are given to nothing else, as long as this one lasts.
 
 use std::collections::VecDeque;
 use weir_core::limits;
@@ -20,6 +21,8 @@ pub(crate) struct Window<T> {
     sent: VecDeque<Sent<T>>,
     /// Counts deliveries; says the next id.
     next: u64,
+    /// Of an earlier connection.
+    reserved: Vec<PacketId>,
 }
 
 #[derive(Debug)]
@@ -32,7 +35,7 @@ struct Sent<T> {
 impl<T> Window<T> {
     /// An empty window; the first id follows from `start`.
     pub(crate) fn starting_at(start: u64) -> Self {
-        Self { sent: VecDeque::new(), next: start }
+        Self { sent: VecDeque::new(), next: start, reserved: Vec::new() }
     }
 
     /// True while one more delivery may be sent.
@@ -51,11 +54,26 @@ impl<T> Window<T> {
         id
     }
 
+    /// Keeps ids of an earlier connection for what comes again.
+    pub(crate) fn reserve(&mut self, ids: impl IntoIterator<Item = PacketId>) {
+        self.reserved.extend(ids);
+    }
+
+    /// Notes a delivery that is to be sent with the id that it had; false when that is taken.
+    pub(crate) fn send_again(&mut self, id: PacketId, value: T) -> bool {
+        let is_free = self.sent.iter().all(|sent| sent.id != id);
+        if is_free {
+            self.sent.push_back(Sent { number: self.next, id, value });
+        }
+        is_free
+    }
+
     /// Only a delivery that has waited for a whole round of ids can have this number's id, and those
     /// stand in front.
     fn is_taken(&self, number: u64) -> bool {
         let a_round_ago = |sent: &&Sent<T>| sent.number + IDS <= number;
         self.sent.iter().take_while(a_round_ago).any(|sent| sent.id == id_of(number))
+            || self.reserved.contains(&id_of(number))
     }
 
     /// Takes out what was sent with this id; none when nothing was.
@@ -66,8 +84,8 @@ impl<T> Window<T> {
     }
 
     /// Takes out all that was not acknowledged, oldest first.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> {
-        self.sent.drain(..).map(|sent| sent.value)
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (PacketId, T)> {
+        self.sent.drain(..).map(|sent| (sent.id, sent.value))
     }
 }
 
@@ -106,6 +124,23 @@ mod tests {
     }
 
     #[test]
+    fn ids_of_an_earlier_connection_are_for_what_comes_again() {
+        let id = |number| PacketId::new(number).unwrap();
+        let mut window = Window::starting_at(0);
+        assert_eq!(window.send('a'), id(1));
+        window.reserve([id(1), id(2), id(4)]);
+        assert!(!window.send_again(id(1), 'b'), "it is under way with another");
+        assert!(window.send_again(id(2), 'c'));
+        assert_eq!((window.send('d'), window.send('e')), (id(3), id(5)));
+        assert_eq!(window.acknowledge(id(2)), Some('c'));
+        for number in 6..=u16::MAX {
+            assert_eq!(window.send('f'), id(number));
+            window.acknowledge(id(number));
+        }
+        assert_eq!(window.send('g'), id(6), "1, 2 and 4 are kept, 3 and 5 under way");
+    }
+
+    #[test]
     fn the_window_is_full_at_its_limit() {
         let mut window = Window::starting_at(0);
         for number in 0..limits::CLIENT_WINDOW {
@@ -114,7 +149,7 @@ mod tests {
         }
         assert!(!window.has_room());
         let all: Vec<_> = (0..limits::CLIENT_WINDOW).collect();
-        assert_eq!(window.drain().collect::<Vec<_>>(), all);
+        assert_eq!(window.drain().map(|(_, number)| number).collect::<Vec<_>>(), all);
         assert!(window.has_room());
     }
 
@@ -134,7 +169,7 @@ mod tests {
             }
             let mut rest: Vec<_> = model.into_values().collect();
             rest.sort_unstable();
-            prop_assert_eq!(window.drain().collect::<Vec<_>>(), rest);
+            prop_assert_eq!(window.drain().map(|(_, at)| at).collect::<Vec<_>>(), rest);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Generated host side of `wit/` and of the WASI interfaces in `wasi/`; the only `bindgen!`.
+//! Generated host side of `wit/` and of the WASI interfaces in `wasi/`; the only `bindgen!`s.
 //!
 //! What goes into a guest is borrowed, so that lowering a batch copies each byte once; what comes
 //! out of a guest is owned and untrusted until `lift` has checked it.
@@ -45,3 +45,29 @@ wasmtime::component::bindgen!({
         "wasi:cli/terminal-output.terminal-output": crate::capability::wasi_cli::Terminal,
     },
 });
+
+/// What a component may export besides: one world for each interface, because all exports of a world
+/// must be there.
+pub(crate) mod methods {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        inline: r"
+            package weir:host@0.1.0;
+            world callee { export weir:module/methods@0.1.0; }
+        ",
+        world: "weir:host/callee",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}
+
+pub(crate) mod twin_handler {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        inline: r"
+            package weir:host@0.1.0;
+            world configured { export weir:module/twin-handler@0.1.0; }
+        ",
+        world: "weir:host/configured",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}

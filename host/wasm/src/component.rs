@@ -33,7 +33,7 @@ const WASI: &[&str] = &[
 ];
 
 /// Exports that a later version will call; running a module without them would be half a module.
-const NOT_YET: &[&str] = &["methods", "twin-handler", "timer-handler", "migration"];
+const NOT_YET: &[&str] = &["timer-handler", "migration"];
 
 /// What the component imports and exports, when the hub can run it.
 ///
@@ -125,7 +125,8 @@ fn check_exports(exports: &[String]) -> Result<(), String> {
     }
 }
 
-fn interface(name: &str) -> String {
+/// Full name of an interface of this version.
+pub(crate) fn interface(name: &str) -> String {
     format!("weir:module/{name}@{OFFERED}")
 }
 

@@ -14,6 +14,7 @@ use wasmtime::component::{Resource, ResourceTable};
 use weir_core::clock::{Clock, Timestamp};
 use weir_core::module::{LimitSpec, ModuleSpec};
 use weir_core::module_state::ModuleState;
+use weir_core::module_twin::ModuleTwin;
 use weir_core::port::Emission;
 
 /// Handles (large bodies, streams, timers) that a guest may keep at once.
@@ -52,7 +53,7 @@ pub(crate) fn contract(what: impl Into<String>) -> wasmtime::Error {
 pub(crate) enum Phase {
     /// Instantiation and `init`: no effects, because nothing would commit them.
     Init,
-    /// `process` or `stop`: effects are collected.
+    /// Any other call: effects are collected.
     Effects,
 }
 
@@ -80,6 +81,7 @@ pub(crate) struct Guest {
     /// The specification's limits under the host's ceilings.
     pub(crate) limits: LimitSpec,
     pub(crate) state_granted: bool,
+    pub(crate) report_granted: bool,
     pub(crate) clock: Clock,
     pub(crate) started: Stopwatch,
     pub(crate) ticker: Arc<Ticker>,
@@ -88,6 +90,7 @@ pub(crate) struct Guest {
     handles: usize,
     pub(crate) call: Call,
     state: Arc<Mutex<ModuleState>>,
+    twin: Arc<Mutex<ModuleTwin>>,
     pub(crate) log: ModuleLog,
     pub(crate) metrics: Arc<Mutex<Metrics>>,
 }
@@ -97,9 +100,11 @@ pub(crate) struct GuestParts {
     pub(crate) spec: Arc<ModuleSpec>,
     pub(crate) limits: LimitSpec,
     pub(crate) state_granted: bool,
+    pub(crate) report_granted: bool,
     pub(crate) clock: Clock,
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) state: Arc<Mutex<ModuleState>>,
+    pub(crate) twin: Arc<Mutex<ModuleTwin>>,
     pub(crate) log: ModuleLog,
     pub(crate) metrics: Arc<Mutex<Metrics>>,
 }
@@ -111,6 +116,7 @@ impl Guest {
             spec: parts.spec,
             limits: parts.limits,
             state_granted: parts.state_granted,
+            report_granted: parts.report_granted,
             clock: parts.clock,
             started: Stopwatch::start(),
             ticker: parts.ticker,
@@ -119,6 +125,7 @@ impl Guest {
             handles: 0,
             call: Call::new(Phase::Init, 0),
             state: parts.state,
+            twin: parts.twin,
             log: parts.log,
             metrics: parts.metrics,
         }
@@ -154,6 +161,11 @@ impl Guest {
     pub(crate) fn state(&self) -> (MutexGuard<'_, ModuleState>, Timestamp) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (state, self.clock.now())
+    }
+
+    /// The module's twin.
+    pub(crate) fn twin(&self) -> MutexGuard<'_, ModuleTwin> {
+        self.twin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the guest a handle.

@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //!
-//! 1. Batches are handled one at a time, in the order in which `deliver` was called, as long as no
-//!    more than [`BATCHES_AHEAD`] wait.
+//! 1. Batches and other calls are handled one at a time, in the order in which they were made, as long
+//!    as no more than [`BATCHES_AHEAD`] wait.
 //! 2. After a fault, or when a call's future is dropped before it gave its answer, the thread ends;
 //!    batches behind it, and later ones, get [`Fault::Unavailable`]. A batch that was given up may
 //!    have changed the state in memory: whoever gives one up loads the state anew before the next
@@ -13,6 +13,7 @@
 
 use crate::running::Running;
 use crate::stopwatch::Stopwatch;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,19 +21,23 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use weir_core::id::{ModuleId, OutputName};
 use weir_core::limits::BATCHES_AHEAD;
+use weir_core::method::MethodAnswer;
 use weir_core::port::{
-    Answer, Batch, BoxFuture, Consumer, Fault, Instance, InstanceUsage, RuntimeError,
+    Answer, Batch, BoxFuture, Called, Consumer, DesiredChange, Fault, Handlers, Instance,
+    InstanceUsage, RuntimeError,
 };
 
 /// Stack of an instance's thread: the guest's own and room for the host's side of a call.
 const THREAD_STACK_BYTES: usize = 2 * 1024 * 1024;
 
-type Reply = oneshot::Sender<Result<Answer, Fault>>;
+type Reply<T> = oneshot::Sender<Result<T, Fault>>;
 
 enum Job {
     /// With the time that the call may take, where that is less than the limit.
-    Deliver(Batch, Option<Duration>, Reply),
-    Stop(Reply),
+    Deliver(Batch, Option<Duration>, Reply<Answer>),
+    Method(String, Bytes, Reply<Called<MethodAnswer>>),
+    Desired(DesiredChange, Reply<Called<Result<(), String>>>),
+    Stop(Reply<Answer>),
 }
 
 /// A warm instance; see the file's invariants.
@@ -41,24 +46,25 @@ pub(crate) struct WasmInstance {
     usage: Arc<Usage>,
     given_up: Arc<AtomicBool>,
     outputs: Vec<OutputName>,
+    handlers: Handlers,
 }
 
 /// Waits for an answer; dropped before it came, it ends the instance.
-struct Waiting {
-    answer: oneshot::Receiver<Result<Answer, Fault>>,
+struct Waiting<T> {
+    answer: oneshot::Receiver<Result<T, Fault>>,
     given_up: Arc<AtomicBool>,
     answered: bool,
 }
 
-impl Waiting {
-    async fn answer(mut self) -> Result<Answer, Fault> {
+impl<T> Waiting<T> {
+    async fn answer(mut self) -> Result<T, Fault> {
         let answer = (&mut self.answer).await;
         self.answered = true;
         answer.unwrap_or_else(|_| Err(ended()))
     }
 }
 
-impl Drop for Waiting {
+impl<T> Drop for Waiting<T> {
     fn drop(&mut self) {
         if !self.answered {
             self.given_up.store(true, Ordering::Release);
@@ -92,7 +98,7 @@ impl WasmInstance {
             Ok(running) => {
                 own.observe(&running);
                 // An instance that nobody waits for any more has no handle and ends here.
-                if ready.send(Ok(())).is_ok() {
+                if ready.send(Ok(running.handlers())).is_ok() {
                     work(running, waiting, &own, &gone);
                 }
             }
@@ -104,12 +110,16 @@ impl WasmInstance {
             .stack_size(THREAD_STACK_BYTES)
             .spawn(run)
             .map_err(|error| RuntimeError::Host(format!("no thread for a module: {error}")))?;
-        started.await.map_err(|_| RuntimeError::Host("the module's thread ended".to_owned()))??;
-        Ok(Self { jobs, usage, given_up, outputs })
+        let ended = |_| RuntimeError::Host("the module's thread ended".to_owned());
+        let handlers = started.await.map_err(ended)??;
+        Ok(Self { jobs, usage, given_up, outputs, handlers })
     }
 
     /// Sends a job at once when there is room, so that the order of calls is the order of handling.
-    fn send(&self, job: impl FnOnce(Reply) -> Job) -> BoxFuture<'_, Result<Answer, Fault>> {
+    fn send<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(Reply<T>) -> Job,
+    ) -> BoxFuture<'_, Result<T, Fault>> {
         let (reply, answer) = oneshot::channel();
         let given_up = Arc::clone(&self.given_up);
         let waiting = Waiting { answer, given_up, answered: false };
@@ -140,6 +150,26 @@ impl Instance for WasmInstance {
         self.send(|reply| Job::Deliver(batch, Some(time), reply))
     }
 
+    fn handlers(&self) -> Handlers {
+        self.handlers
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        body: Bytes,
+    ) -> BoxFuture<'_, Result<Called<MethodAnswer>, Fault>> {
+        let name = name.to_owned();
+        self.send(|reply| Job::Method(name, body, reply))
+    }
+
+    fn desired_changed(
+        &self,
+        change: DesiredChange,
+    ) -> BoxFuture<'_, Result<Called<Result<(), String>>, Fault>> {
+        self.send(|reply| Job::Desired(change, reply))
+    }
+
     fn stop(&self) -> BoxFuture<'_, Result<Answer, Fault>> {
         self.send(Job::Stop)
     }
@@ -157,28 +187,47 @@ impl Instance for WasmInstance {
 fn work(mut running: Running, mut jobs: mpsc::Receiver<Job>, usage: &Usage, given_up: &AtomicBool) {
     let wanted = || !given_up.load(Ordering::Acquire);
     while let Some(job) = jobs.blocking_recv().filter(|_| wanted()) {
-        let (result, reply, last) = match job {
+        let watch = Stopwatch::start();
+        let goes_on = match job {
             Job::Deliver(batch, time, reply) => {
-                let watch = Stopwatch::start();
                 let result = running.process(&batch, time, wanted);
-                usage.count(&batch, &watch);
-                (result, reply, false)
+                usage.count(batch.deliveries.len(), &watch);
+                usage.answer(&running, reply, result)
             }
-            Job::Stop(reply) => (running.stop(), reply, true),
+            Job::Method(name, body, reply) => {
+                let result = running.method(&name, &body, wanted);
+                usage.count(0, &watch);
+                usage.answer(&running, reply, result)
+            }
+            Job::Desired(change, reply) => {
+                let result = running.desired(&change, wanted);
+                usage.count(0, &watch);
+                usage.answer(&running, reply, result)
+            }
+            Job::Stop(reply) => {
+                let result = running.stop();
+                usage.answer(&running, reply, result);
+                false
+            }
         };
-        usage.observe(&running);
-        let failed = result.is_err();
-        if reply.send(result).is_err() || failed || last {
+        if !goes_on {
             return;
         }
     }
 }
 
 impl Usage {
-    fn count(&self, batch: &Batch, watch: &Stopwatch) {
+    /// Hands a result over; false when the guest is spent or nobody waits for it.
+    fn answer<T>(&self, running: &Running, reply: Reply<T>, result: Result<T, Fault>) -> bool {
+        self.observe(running);
+        let failed = result.is_err();
+        reply.send(result).is_ok() && !failed
+    }
+
+    fn count(&self, messages: usize, watch: &Stopwatch) {
         let nanos = u64::try_from(watch.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.calls.fetch_add(1, Ordering::Relaxed);
-        self.messages.fetch_add(batch.deliveries.len() as u64, Ordering::Relaxed);
+        self.messages.fetch_add(messages as u64, Ordering::Relaxed);
         self.busy_nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 

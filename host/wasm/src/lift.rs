@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use weir_core::limits;
 use weir_core::message::StampedMessage;
+use weir_core::method::MethodAnswer;
 use weir_core::module::{LimitSpec, ModuleSpec};
 use weir_core::port::{Batch, Emission, Outcome};
 use weir_core::properties::{Key, PropertiesBuilder, PropertiesError, SystemProperty};
@@ -156,6 +157,20 @@ impl Lift<'_> {
         }
         Ok(())
     }
+}
+
+/// What a method answered.
+///
+/// # Errors
+/// It is no JSON, or larger than an answer may be.
+pub(crate) fn method_answer(status: i32, body: Vec<u8>) -> Result<MethodAnswer, String> {
+    let answer = MethodAnswer { status, payload: body.into() };
+    answer.checked().map_err(|problem| format!("the answer of a method: {problem}"))
+}
+
+/// A text for people.
+pub(crate) fn reason(text: String) -> String {
+    cut(text, REASON_BYTES)
 }
 
 /// A message of the guest's own, checked but for its output index.

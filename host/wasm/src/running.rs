@@ -4,21 +4,28 @@
 //! the call and the guest is never entered again.
 
 use crate::bindings::exports::weir::module::lifecycle::{Configuration, StartReason as Reason};
-use crate::bindings::{Guest as Exports, GuestPre};
+use crate::bindings::methods::exports::weir::module::methods::Response;
 use crate::capability::payload::Payload;
-use crate::guest::{Guest, Phase, Stop};
+use crate::failure::{fault, not_instantiated};
+use crate::guest::{Guest, Phase};
 use crate::lift::{self, Budget};
+use crate::linked::{Exports, Linked};
 use crate::lower::Plan;
 use crate::ticker::Ticker;
 use bytes::Bytes;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use wasmtime::Store;
 use wasmtime::component::Resource;
-use wasmtime::{Store, Trap};
 use weir_core::id::ModuleId;
 use weir_core::limits::EPOCH_TICK;
-use weir_core::module_state::ModuleState;
-use weir_core::port::{Answer, Batch, Fault, ModuleStart, RuntimeError, StartReason};
+use weir_core::method::MethodAnswer;
+use weir_core::module_state::{ModuleState, StateChange};
+use weir_core::module_twin::ModuleTwin;
+use weir_core::port::{
+    Answer, Batch, Called, DesiredChange, Fault, Handlers, ModuleStart, RuntimeError, StartReason,
+};
+use weir_core::twin::Patch;
 
 /// Time of instantiation and `init` together, when the limit of a call is shorter: reading settings is
 /// work of another size than handling a batch.
@@ -33,22 +40,29 @@ pub(crate) struct Running {
     plan: Plan,
     ticker: Arc<Ticker>,
     state: Arc<Mutex<ModuleState>>,
+    twin: Arc<Mutex<ModuleTwin>>,
     call_time: Duration,
 }
 
-/// Undoes the call's changes of the state unless it went well.
-struct Journal<'a>(Option<&'a Mutex<ModuleState>>);
+/// Undoes the call's changes of state and twin unless it went well.
+struct Journal {
+    state: Arc<Mutex<ModuleState>>,
+    twin: Arc<Mutex<ModuleTwin>>,
+    kept: bool,
+}
 
-impl Journal<'_> {
-    fn keep(mut self) {
-        self.0 = None;
+impl Journal {
+    fn keep(mut self) -> (Vec<StateChange>, Vec<Patch>) {
+        self.kept = true;
+        (lock(&self.state).commit(), lock(&self.twin).commit())
     }
 }
 
-impl Drop for Journal<'_> {
+impl Drop for Journal {
     fn drop(&mut self) {
-        if let Some(state) = self.0 {
-            state.lock().unwrap_or_else(PoisonError::into_inner).rollback();
+        if !self.kept {
+            lock(&self.state).rollback();
+            lock(&self.twin).rollback();
         }
     }
 }
@@ -56,7 +70,7 @@ impl Drop for Journal<'_> {
 impl Running {
     /// Instantiates the component and runs its `init`.
     pub(crate) fn start(
-        pre: &GuestPre<Guest>,
+        linked: &Linked,
         guest: Guest,
         start: &ModuleStart,
         module: &ModuleId,
@@ -65,17 +79,17 @@ impl Running {
         let plan = Plan::new(&start.spec, guest.limits.body_inline.0);
         let call_time = guest.limits.call();
         let out = guest.limits.bytes_per_call.0.max(guest.limits.state.0) + OVERHEAD_BYTES;
-        let mut store = Store::new(pre.engine(), guest);
+        let mut store = Store::new(linked.engine(), guest);
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(usize::try_from(out).unwrap_or(usize::MAX));
         let under_way = ticker.call();
         let time = call_time.max(INIT_TIME);
         begin(&mut store, Phase::Init, time);
-        let exports = pre
+        let exports = linked
             .instantiate(&mut store)
             .map_err(|error| not_instantiated(&mut store, &error, time))?;
         let configuration = Settings::new(start, module);
-        match exports.weir_module_lifecycle().call_init(&mut store, configuration.borrow()) {
+        match exports.module.weir_module_lifecycle().call_init(&mut store, configuration.borrow()) {
             Ok(Ok(())) => {}
             Ok(Err(why)) => return Err(RuntimeError::Init(crate::log::escaped(&why, &[]))),
             Err(error) => {
@@ -83,20 +97,28 @@ impl Running {
             }
         }
         drop(under_way);
-        let state = Arc::clone(&start.state);
-        Ok(Self { store, exports, plan, ticker, state, call_time })
+        let (state, twin) = (Arc::clone(&start.state), Arc::clone(&start.twin));
+        Ok(Self { store, exports, plan, ticker, state, twin, call_time })
     }
 
-    /// Gives the guest a batch, with less than a call's time where `time` says so. `wanted` is asked before the effects are kept: when nobody waits for
-    /// the answer any more, they are undone. After an error the guest is spent.
+    /// What the component can be called with beside batches.
+    pub(crate) fn handlers(&self) -> Handlers {
+        Handlers {
+            methods: self.exports.callee.is_some(),
+            desired: self.exports.configured.is_some(),
+        }
+    }
+
+    /// Gives the guest a batch, with less than a call's time where `time` says so. `wanted` is asked
+    /// before the effects are kept: when nobody waits for the answer any more, they are undone. After
+    /// an error the guest is spent.
     pub(crate) fn process(
         &mut self,
         batch: &Batch,
         time: Option<Duration>,
         wanted: impl Fn() -> bool,
     ) -> Result<Answer, Fault> {
-        let state = Arc::clone(&self.state);
-        let journal = Journal(Some(&state));
+        let journal = self.journal();
         let ticker = Arc::clone(&self.ticker);
         let under_way = ticker.call();
         let time = time.unwrap_or(self.call_time).min(self.call_time);
@@ -104,44 +126,106 @@ impl Running {
         let mut payloads = self.push_payloads(batch)?;
         let mut handles = payloads.iter().map(|rep| Resource::new_own(*rep));
         let parts = self.plan.gather(batch);
+        let processor = self.exports.module.weir_module_processor();
         let found = self.plan.lower(
             batch,
             &parts,
             || handles.next().expect("one handle was made for each large body"),
-            |messages, fields| {
-                self.exports.weir_module_processor().call_process(&mut self.store, messages, fields)
-            },
+            |messages, fields| processor.call_process(&mut self.store, messages, fields),
         );
         drop(under_way);
         let found = found.map_err(|error| fault(&mut self.store, &error, time))?;
         self.empty_payloads(&mut payloads);
-        let guest = self.store.data_mut();
-        let sends = std::mem::take(&mut guest.call.sends);
-        let budget = Budget::after(&guest.limits, sends.len(), guest.call.sent_bytes);
+        let guest = self.store.data();
+        let budget = Budget::after(&guest.limits, guest.call.sends.len(), guest.call.sent_bytes);
         let outcomes =
             lift::outcomes(&guest.spec, &budget, batch, found).map_err(Fault::Contract)?;
-        if !wanted() {
-            let reason = "the batch was given up".to_owned();
-            return Err(Fault::Unavailable { reason, retry_after: None });
-        }
-        let releases = std::mem::take(&mut guest.call.releases);
-        Ok(Answer { outcomes, sends, releases, state: commit(journal) })
+        let effects = self.keep(journal, wanted)?;
+        Ok(Answer { outcomes, ..effects })
+    }
+
+    /// Calls a method; otherwise as [`Running::process`].
+    pub(crate) fn method(
+        &mut self,
+        name: &str,
+        body: &[u8],
+        wanted: impl Fn() -> bool,
+    ) -> Result<Called<MethodAnswer>, Fault> {
+        self.called(
+            |exports, store| match &exports.callee {
+                Some(callee) => {
+                    callee.weir_module_methods().call_on_method(store, name, body).map(Some)
+                }
+                None => Ok(None),
+            },
+            |found| match found {
+                Some(Response { status, body }) => lift::method_answer(status, body),
+                None => Ok(MethodAnswer { status: 404, payload: Bytes::from_static(b"null") }),
+            },
+            wanted,
+        )
+    }
+
+    /// Asks about new desired properties; otherwise as [`Running::process`].
+    pub(crate) fn desired(
+        &mut self,
+        change: &DesiredChange,
+        wanted: impl Fn() -> bool,
+    ) -> Result<Called<Result<(), String>>, Fault> {
+        let DesiredChange { version, patch, desired } = change;
+        self.called(
+            |exports, store| match &exports.configured {
+                Some(configured) => configured
+                    .weir_module_twin_handler()
+                    .call_on_desired(store, patch, desired, *version),
+                None => Ok(Ok(())),
+            },
+            |taken| Ok(taken.map_err(lift::reason)),
+            wanted,
+        )
     }
 
     /// Calls `stop`; its effects are the answer.
     pub(crate) fn stop(&mut self) -> Result<Answer, Fault> {
-        let state = Arc::clone(&self.state);
-        let journal = Journal(Some(&state));
+        let stop = |exports: &Exports, store: &mut Store<Guest>| {
+            exports.module.weir_module_lifecycle().call_stop(store)
+        };
+        self.called(stop, Ok, || true).map(|called| called.effects)
+    }
+
+    /// A call beside the batches: `call` enters the guest, `check` looks at what came out.
+    fn called<F, T>(
+        &mut self,
+        call: impl FnOnce(&Exports, &mut Store<Guest>) -> wasmtime::Result<F>,
+        check: impl FnOnce(F) -> Result<T, String>,
+        wanted: impl Fn() -> bool,
+    ) -> Result<Called<T>, Fault> {
+        let journal = self.journal();
         let ticker = Arc::clone(&self.ticker);
         let under_way = ticker.call();
         begin(&mut self.store, Phase::Effects, self.call_time);
-        let called = self.exports.weir_module_lifecycle().call_stop(&mut self.store);
+        let found = call(&self.exports, &mut self.store);
         drop(under_way);
-        called.map_err(|error| fault(&mut self.store, &error, self.call_time))?;
+        let found = found.map_err(|error| fault(&mut self.store, &error, self.call_time))?;
+        let answer = check(found).map_err(Fault::Contract)?;
+        Ok(Called { answer, effects: self.keep(journal, wanted)? })
+    }
+
+    fn journal(&self) -> Journal {
+        Journal { state: Arc::clone(&self.state), twin: Arc::clone(&self.twin), kept: false }
+    }
+
+    /// Ends a call that went well: what it did, without outcomes.
+    fn keep(&mut self, journal: Journal, wanted: impl Fn() -> bool) -> Result<Answer, Fault> {
+        if !wanted() {
+            let reason = "the call was given up".to_owned();
+            return Err(Fault::Unavailable { reason, retry_after: None });
+        }
         let call = &mut self.store.data_mut().call;
         let (sends, releases) =
             (std::mem::take(&mut call.sends), std::mem::take(&mut call.releases));
-        Ok(Answer { outcomes: Vec::new(), sends, releases, state: commit(journal) })
+        let (state, reports) = journal.keep();
+        Ok(Answer { outcomes: Vec::new(), sends, releases, state, reports })
     }
 
     pub(crate) fn guest(&self) -> &Guest {
@@ -173,13 +257,8 @@ impl Running {
     }
 }
 
-fn commit(journal: Journal<'_>) -> Vec<weir_core::module_state::StateChange> {
-    let changes = match journal.0 {
-        Some(state) => state.lock().unwrap_or_else(PoisonError::into_inner).commit(),
-        None => Vec::new(),
-    };
-    journal.keep();
-    changes
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn begin(store: &mut Store<Guest>, phase: Phase, time: Duration) {
@@ -190,59 +269,6 @@ fn begin(store: &mut Store<Guest>, phase: Phase, time: Duration) {
     store.set_epoch_deadline(ticks);
 }
 
-/// A component whose exports do not fit is refused; one that fails while it starts has failed.
-fn not_instantiated(
-    store: &mut Store<Guest>,
-    error: &wasmtime::Error,
-    time: Duration,
-) -> RuntimeError {
-    let started = error.is::<Trap>() || error.is::<Stop>();
-    match started || store.data().limiter.has_refused() {
-        true => RuntimeError::Init(fault(store, error, time).to_string()),
-        false => RuntimeError::Refused(crate::log::escaped(&format!("{error:#}"), &[])),
-    }
-}
-
-/// What ended the call, in one line.
-fn fault(store: &mut Store<Guest>, error: &wasmtime::Error, time: Duration) -> Fault {
-    if let Some(stop) = error.downcast_ref::<Stop>() {
-        return match stop {
-            Stop::Contract(what) => Fault::Contract(what.clone()),
-            Stop::TimeOut => Fault::TimeOut(time),
-            Stop::Exit => Fault::Trap(stop.to_string()),
-        };
-    }
-    let guest = store.data_mut();
-    let memory = guest.limiter.take_refused();
-    let what = match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => return Fault::TimeOut(time),
-        Some(Trap::StackOverflow) => {
-            format!("its stack of {} KiB is full", crate::engine::GUEST_STACK_BYTES / 1024)
-        }
-        Some(trap) => trap.to_string(),
-        None => error.root_cause().to_string(),
-    };
-    // The engine has no type for this one; `hostile` tests that the words are still its words.
-    if what.contains("fuel allocated for hostcalls") {
-        return Fault::Contract(
-            "it gave the hub more bytes at once than a call may send (limits.bytes-per-call)"
-                .to_owned(),
-        );
-    }
-    let what = match memory {
-        Some((asked, limit)) => format!(
-            "out of memory: it asked for {} KiB in all and may have {} (limits.memory); then {what}",
-            asked / 1024,
-            weir_core::module::Size(limit as u64)
-        ),
-        None => what,
-    };
-    Fault::Trap(match guest.log.last_words() {
-        Some(words) => format!("{}: {words}", crate::log::escaped(&what, &[])),
-        None => crate::log::escaped(&what, &[]),
-    })
-}
-
 /// The texts behind a [`Configuration`].
 struct Settings<'a> {
     start: &'a ModuleStart,
@@ -250,17 +276,22 @@ struct Settings<'a> {
     inputs: Vec<&'a str>,
     outputs: Vec<&'a str>,
     settings: String,
+    desired: String,
+    desired_version: u64,
 }
 
 impl<'a> Settings<'a> {
     fn new(start: &'a ModuleStart, module: &'a ModuleId) -> Self {
         let spec = &start.spec;
+        let twin = lock(&start.twin);
         Self {
             start,
             module,
             inputs: spec.inputs.iter().map(AsRef::as_ref).collect(),
             outputs: spec.outputs.iter().map(AsRef::as_ref).collect(),
             settings: serde_json::to_string(&spec.settings).expect("JSON can be written as JSON"),
+            desired: twin.desired_json(),
+            desired_version: twin.in_force().version,
         }
     }
 
@@ -278,8 +309,8 @@ impl<'a> Settings<'a> {
             inputs: &self.inputs,
             outputs: &self.outputs,
             settings: &self.settings,
-            desired: "{}",
-            desired_version: 0,
+            desired: &self.desired,
+            desired_version: self.desired_version,
         }
     }
 }

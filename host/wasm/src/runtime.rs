@@ -1,12 +1,12 @@
 //! The runtime: from a component's bytes to a running instance.
 
-use crate::bindings::GuestPre;
 use crate::cache::{Cache, digest_of};
 use crate::capability;
 use crate::compile::{Compiled, Compiler};
 use crate::engine;
 use crate::guest::{Guest, GuestParts};
 use crate::instance::WasmInstance;
+use crate::linked::Linked;
 use crate::log::ModuleLog;
 use crate::metrics::{Metrics, ModuleMetric};
 use crate::running::Running;
@@ -67,7 +67,7 @@ struct Shared {
     clock: Clock,
     ceilings: Ceilings,
     /// Code in memory, so that a fresh instance after a fault costs microseconds.
-    loaded: Mutex<HashMap<Digest, GuestPre<Guest>>>,
+    loaded: Mutex<HashMap<Digest, Linked>>,
     metrics: Mutex<BTreeMap<ModuleId, Arc<Mutex<Metrics>>>>,
     /// One compilation at a time: two would need twice the memory.
     compiling: Semaphore,
@@ -169,22 +169,22 @@ impl Shared {
     }
 
     async fn start(self: Arc<Self>, start: ModuleStart) -> Result<Arc<dyn Instance>, RuntimeError> {
-        let pre = self.load(start.component).await?;
+        let linked = self.load(start.component).await?;
         let module = start.identity.module.clone();
         let module =
             module.ok_or_else(|| RuntimeError::Host("a device has no component".to_owned()))?;
         let guest = self.guest(&start, &module);
         let outputs = start.spec.outputs.clone();
         let name = module.clone();
-        let run = move || Running::start(&pre, guest, &start, &module);
+        let run = move || Running::start(&linked, guest, &start, &module);
         Ok(Arc::new(WasmInstance::spawn(&name, outputs, run).await?))
     }
 
     /// The linked code of a component: from memory, from the cache, or compiled anew from the component
     /// when the cache has none that fits.
-    async fn load(self: &Arc<Self>, digest: Digest) -> Result<GuestPre<Guest>, RuntimeError> {
-        if let Some(pre) = lock(&self.loaded).get(&digest) {
-            return Ok(pre.clone());
+    async fn load(self: &Arc<Self>, digest: Digest) -> Result<Linked, RuntimeError> {
+        if let Some(linked) = lock(&self.loaded).get(&digest) {
+            return Ok(linked.clone());
         }
         let shared = Arc::clone(self);
         let cached = blocking(move || shared.cache.code(&digest)).await?;
@@ -198,18 +198,17 @@ impl Shared {
             }
         };
         let shared = Arc::clone(self);
-        blocking(move || Ok(shared.link(&compiled.code))).await?.inspect(|pre| {
-            lock(&self.loaded).insert(digest, pre.clone());
+        blocking(move || Ok(shared.link(&compiled.code))).await?.inspect(|linked| {
+            lock(&self.loaded).insert(digest, linked.clone());
         })
     }
 
-    fn link(&self, code: &[u8]) -> Result<GuestPre<Guest>, RuntimeError> {
+    fn link(&self, code: &[u8]) -> Result<Linked, RuntimeError> {
         let component = deserialize(&self.engine, code).map_err(|error| {
             RuntimeError::Host(format!("compiled code does not load: {error:#}"))
         })?;
-        let refused = |error: wasmtime::Error| RuntimeError::Refused(format!("{error:#}"));
-        let pre = self.linker.instantiate_pre(&component).map_err(refused)?;
-        GuestPre::new(pre).map_err(refused)
+        Linked::new(&self.linker, &component)
+            .map_err(|error| RuntimeError::Refused(format!("{error:#}")))
     }
 
     fn guest(&self, start: &ModuleStart, module: &ModuleId) -> Guest {
@@ -218,9 +217,11 @@ impl Shared {
         Guest::new(GuestParts {
             spec: Arc::clone(&start.spec),
             state_granted: start.spec.grants.state && self.ceilings.grants.state,
+            report_granted: start.spec.grants.report && self.ceilings.grants.report,
             clock: self.clock.clone(),
             ticker: Arc::clone(&self.ticker),
             state: Arc::clone(&start.state),
+            twin: Arc::clone(&start.twin),
             log: ModuleLog::new(module.as_str(), limits.log_lines),
             limits,
             metrics,

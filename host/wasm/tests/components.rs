@@ -96,7 +96,7 @@ async fn an_import_of_the_right_name_and_another_shape_is_refused() {
 
 #[tokio::test]
 async fn exports_that_are_not_supported_yet_are_refused_by_name() {
-    for name in ["methods", "twin-handler", "timer-handler", "migration"] {
+    for name in ["timer-handler", "migration"] {
         let export = format!("weir:module/{name}@0.1.0");
         let why = compile(component(&[], &[LIFECYCLE, PROCESSOR, &export])).await.unwrap_err();
         assert_eq!(why, format!("it exports {export}, which is not supported yet"));

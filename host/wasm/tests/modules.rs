@@ -279,13 +279,13 @@ async fn init_sees_state_and_cannot_change_it() {
 
 #[tokio::test]
 async fn what_is_not_granted_answers_denied_and_the_guest_goes_on() {
-    let module =
-        Module::broken(json!({ "fault": "denied" })).with("grants", json!({ "state": false }));
+    let module = Module::broken(json!({ "fault": "denied" }))
+        .with("grants", json!({ "state": false, "report": false }));
     let answer = deliver(&module.start(&runtime()).await, plain(1)).await.unwrap();
     let Outcome::Annotate { set, .. } = &answer.outcomes[0] else { panic!("{answer:?}") };
     assert_eq!(
         set[0].1,
-        "Err(TwinError::Denied) Err(TwinError::Denied) Err(StateError::Denied) true"
+        "Ok(Document { version: 1, json: \"{}\" }) Err(TwinError::Denied) Err(StateError::Denied) true"
     );
 }
 

@@ -8,13 +8,16 @@
 mod artifact;
 mod check;
 mod clients;
+mod command;
 mod completions;
 mod connection_string;
 mod device;
 mod dlq;
+mod edge_environment;
 mod error;
 mod events;
 mod explain;
+mod method;
 mod module;
 mod operation;
 mod queue;
@@ -24,6 +27,7 @@ mod sample;
 mod start;
 mod status;
 mod token;
+mod twin;
 mod upstream;
 mod verdict;
 
@@ -92,8 +96,16 @@ pub enum Verb {
     Device(device::DeviceArgs),
     /// Print one connection string
     ConnectionString(connection_string::ConnectionStringArgs),
+    /// Twins: desired and reported properties, tags, history
+    Twin(twin::TwinArgs),
+    /// Print the variables that IoT Edge sets for a module
+    EdgeEnvironment(edge_environment::EdgeEnvironmentArgs),
     /// Who is connected
     Client(clients::ClientArgs),
+    /// Direct methods: call one
+    Method(method::MethodArgs),
+    /// Cloud-to-device messages: send, list, purge
+    Command(command::CommandArgs),
     /// Queues and the messages in them
     Queue(queue::QueueArgs),
     /// Dead letters: messages that could not be delivered
@@ -213,7 +225,11 @@ async fn run(
         Verb::Artifact(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Device(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::ConnectionString(args) => args.run(&args.hub.connect(environment)?, console).await,
+        Verb::Twin(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
+        Verb::EdgeEnvironment(args) => args.run(&args.hub.connect(environment)?, console).await,
         Verb::Client(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
+        Verb::Method(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
+        Verb::Command(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Queue(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Dlq(args) => args.verb.run(&args.hub.connect(environment)?, console).await,
         Verb::Upstream(args) => args.verb.run(&args.hub.connect(environment)?, console).await,

@@ -25,7 +25,7 @@ use bytes::Bytes;
 use connect::Connector;
 use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, IF_MATCH};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -35,6 +35,8 @@ use tokio::time::timeout;
 
 /// The hub answers most requests at once; a swap compiles and tries a module first.
 const ANSWER_LIMIT: Duration = Duration::from_secs(180);
+/// A method call waits for its target and for the answer, up to five minutes each.
+const CALL_LIMIT: Duration = Duration::from_secs(660);
 /// The largest answer that is read: a page of a thousand whole messages fits.
 const ANSWER_BYTES: usize = 512 << 20;
 /// Items asked for in one page: what every list gives.
@@ -83,7 +85,7 @@ impl Client {
     /// # Errors
     /// When there is no answer, or a refusal; so for all requests.
     pub async fn get(&self, path: &str) -> Result<Answer, Error> {
-        self.send(Method::GET, path, None, &mut |_, _| {}).await
+        self.send(Method::GET, path, None, None, &mut |_, _| {}).await
     }
 
     /// Posts JSON.
@@ -91,7 +93,7 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn post(&self, path: &str, body: &Value) -> Result<Answer, Error> {
-        self.send(Method::POST, path, Some(json(body)), &mut |_, _| {}).await
+        self.send(Method::POST, path, Some(json(body)), None, &mut |_, _| {}).await
     }
 
     /// Puts JSON.
@@ -99,7 +101,7 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn put(&self, path: &str, body: &Value) -> Result<Answer, Error> {
-        self.send(Method::PUT, path, Some(json(body)), &mut |_, _| {}).await
+        self.send(Method::PUT, path, Some(json(body)), None, &mut |_, _| {}).await
     }
 
     /// Changes some members (RFC 7396).
@@ -108,13 +110,27 @@ impl Client {
     /// [`Error`].
     pub async fn patch(&self, path: &str, body: &Value) -> Result<Answer, Error> {
         let body = (Bytes::from(body.to_string()), "application/merge-patch+json");
-        self.send(Method::PATCH, path, Some(body), &mut |_, _| {}).await
+        self.send(Method::PATCH, path, Some(body), None, &mut |_, _| {}).await
+    }
+
+    /// Sends JSON; with `if_match` only if the thing still has that entity tag.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        if_match: Option<&str>,
+    ) -> Result<Answer, Error> {
+        self.send(method, path, Some(json(body)), if_match, &mut |_, _| {}).await
     }
 
     /// # Errors
     /// [`Error`].
     pub async fn delete(&self, path: &str) -> Result<Answer, Error> {
-        self.send(Method::DELETE, path, None, &mut |_, _| {}).await
+        self.send(Method::DELETE, path, None, None, &mut |_, _| {}).await
     }
 
     /// Puts bytes, and says how many are on their way, of how many.
@@ -128,7 +144,7 @@ impl Client {
         media_type: &'static str,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Answer, Error> {
-        self.send(Method::PUT, path, Some((bytes, media_type)), progress).await
+        self.send(Method::PUT, path, Some((bytes, media_type)), None, progress).await
     }
 
     /// All items of a list, page by page, at most `limit`.
@@ -157,6 +173,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<(Bytes, &'static str)>,
+        if_match: Option<&str>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Answer, Error> {
         let mut request = Request::builder()
@@ -167,13 +184,18 @@ impl Client {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
+        if let Some(tag) = if_match {
+            let tag = tag.trim_matches('"');
+            request = request.header(IF_MATCH, format!("\"{tag}\""));
+        }
         let (bytes, media_type) = body.unzip();
         if let Some(media_type) = media_type {
             request = request.header(CONTENT_TYPE, media_type);
         }
         let (body, sent) = Chunks::new(bytes.unwrap_or_default());
         let request = request.body(body).map_err(|_| Error::Form)?;
-        let exchange = timeout(ANSWER_LIMIT, self.exchange(request));
+        let limit = if path == paths::method_calls() { CALL_LIMIT } else { ANSWER_LIMIT };
+        let exchange = timeout(limit, self.exchange(request));
         tokio::pin!(exchange);
         let outcome = loop {
             tokio::select! {
@@ -183,7 +205,7 @@ impl Client {
                 outcome = &mut exchange => break outcome,
             }
         };
-        let (status, bytes) = outcome.map_err(|_| Error::NoAnswer { limit: ANSWER_LIMIT })??;
+        let (status, bytes) = outcome.map_err(|_| Error::NoAnswer { limit })??;
         self.understand(status, &bytes)
     }
 

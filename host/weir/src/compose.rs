@@ -3,7 +3,9 @@
 //! The only place that knows every crate. [`Settings`] are plain values: `config` makes them from the
 //! host's file, the demo makes its own.
 
-use crate::pki::{self, Pki};
+use crate::certificates;
+use crate::config;
+use crate::pki::{self, EdgeCaFiles, Pki};
 use crate::ready::{Listening, ReadyFile};
 use crate::tls::TlsServer;
 use anyhow::{Context, Result};
@@ -13,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 use weir_api::https::{Upgrade, Upgrades};
+use weir_api::workload::{self, Authority, SocketOptions, Workload};
 use weir_core::clock::Clock;
 use weir_core::id::DeviceId;
 use weir_core::limits;
@@ -24,10 +27,6 @@ use weir_hub::tasks::{TaskGroup, TaskKind};
 use weir_hub::{Hub, ModuleLogs, Parts, QueueDefaults};
 use weir_store::{Durability, Opened, Store};
 use weir_wasm::{Compiler, Runtime};
-
-/// How often the server certificate is looked at: renewal is a state, not a timer, so a jump of the
-/// clock is noticed within this time.
-const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
 
 /// Everything that decides what a hub is.
 #[derive(Debug, Clone)]
@@ -70,6 +69,12 @@ pub struct Settings {
     pub logs: ModuleLogs,
     /// PEM files with the roots of CA-signed devices.
     pub device_ca_files: Vec<PathBuf>,
+    /// Modules may show certificates.
+    pub module_certificates: bool,
+    /// An edge CA that the operator brings.
+    pub edge_ca: Option<EdgeCaFiles>,
+    /// The workload API.
+    pub workload: config::Workload,
 }
 
 /// A hub that takes messages.
@@ -95,9 +100,11 @@ pub async fn start(settings: Settings) -> Result<Running> {
         &settings.data_dir.join("pki"),
         &settings.hostname,
         &settings.iothub_hostname,
+        settings.edge_ca.clone(),
         clock.clone(),
     )
     .context("the certificates could not be opened")?;
+    let pki = Arc::new(pki);
     let tls = Arc::new(TlsServer::new(pki.server_certificate()?)?);
     let listeners = bind(&settings)?;
     let opened = Store::open(weir_store::Options {
@@ -134,8 +141,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
     // Before the first client is let in, who would otherwise be told to come again later: ports were
     // open to all while the store was.
     hub.set_ready(true);
-    let listening = listen(&hub, &settings, listeners, &tls).await?;
-    keep_certificate(&tasks, pki, tls);
+    let listening = listen(&hub, &settings, listeners, &tls, &pki).await?;
+    certificates::keep(&hub, pki, tls);
     let ready = ReadyFile::write(&settings.data_dir, &listening, settings.api_tls)?;
     info!(device = %settings.device_id, api = %listening.api, "the hub is ready");
     Ok(Running { hub, listening, tasks, storage, ready })
@@ -181,6 +188,7 @@ fn hub_config(settings: &Settings) -> Result<weir_hub::Config> {
         queues: settings.queues,
         max_clients: settings.max_clients,
         device_roots,
+        module_certificates: settings.module_certificates,
     })
 }
 
@@ -203,6 +211,7 @@ struct Listeners {
     mqtt_plain: Option<TcpListener>,
     amqp: Option<TcpListener>,
     https: Option<TcpListener>,
+    workload: Option<TcpListener>,
     api: TcpListener,
 }
 
@@ -221,6 +230,7 @@ fn bind(settings: &Settings) -> Result<Listeners> {
         mqtt_plain: maybe("mqtt_plain", settings.mqtt_plain)?,
         amqp: maybe("amqp", settings.amqp)?,
         https: maybe("https", settings.https)?,
+        workload: maybe("the workload api", settings.workload.http)?,
         api: one("api", settings.api)?,
     })
 }
@@ -242,6 +252,7 @@ async fn listen(
     settings: &Settings,
     listeners: Listeners,
     tls: &Arc<TlsServer>,
+    pki: &Arc<Pki>,
 ) -> Result<Listening> {
     let head = weir_mqtt::Server::new(hub.clone());
     let amqp = weir_amqp::Server::new(hub.clone());
@@ -265,15 +276,59 @@ async fn listen(
         let upgrades = upgrades(hub, &head, &amqp);
         weir_api::https::listen(listener, hub.clone(), tls.config(&["http/1.1"])?, upgrades);
     }
+    listening.workload = serve_modules(hub, settings, listeners.workload, pki)?;
     let api_tls = if settings.api_tls { Some(tls.config(&["http/1.1"])?) } else { None };
     crate::admin_token::ensure(hub, &settings.data_dir).await?;
     let options = weir_api::Options {
         listeners: listening.shown(),
         logs: settings.logs.clone(),
+        workload: workload::Places {
+            sockets: settings.workload.sockets.then(|| sockets_folder(settings)).transpose()?,
+            http: listening.workload,
+        },
         tls: api_tls,
     };
     weir_api::serve(listeners.api, hub.clone(), options);
     Ok(listening)
+}
+
+/// The workload API: a port where one is wanted, and a socket for each module.
+fn serve_modules(
+    hub: &Hub,
+    settings: &Settings,
+    listener: Option<TcpListener>,
+    pki: &Arc<Pki>,
+) -> Result<Option<SocketAddr>> {
+    let (bundle, issuer) = (Arc::clone(pki), Arc::clone(pki));
+    let authority = Authority {
+        trust_bundle: Arc::new(move || bundle.trust_bundle_text()),
+        issue: Arc::new(move |purpose| issuer.issue(purpose)),
+    };
+    let options = workload::Options { authority, secret: pki.secret()? };
+    let workload = Workload::new(hub.clone(), options);
+    let config = &settings.workload;
+    if config.sockets {
+        let sockets = SocketOptions {
+            folder: sockets_folder(settings)?,
+            mode: config.mode().context("the mode of the workload sockets is no mode")?,
+            users: config.users.clone(),
+            own_user: rustix::process::getuid().as_raw(),
+            // No module has a container yet.
+            is_of_module: Arc::new(|_, _| None),
+        };
+        workload.keep_sockets(sockets).context("the workload sockets could not be made")?;
+    }
+    let Some(listener) = listener else { return Ok(None) };
+    let address = listener.local_addr()?;
+    let config = config.clone();
+    workload.listen(listener, move |peer| config.is_local(peer));
+    Ok(Some(address))
+}
+
+/// From the root, because modules run in other folders.
+fn sockets_folder(settings: &Settings) -> Result<PathBuf> {
+    let folder = std::path::absolute(settings.data_dir.join("run").join("workload"));
+    folder.context("the folder of the workload sockets has no absolute path")
 }
 
 /// Hands WebSockets to the head of what is spoken on them.
@@ -289,42 +344,4 @@ fn upgrades(hub: &Hub, mqtt: &weir_mqtt::Server, amqp: &weir_amqp::Server) -> Up
         Box::pin(async move { head.serve(socket, peer, stop).await })
     });
     Upgrades { mqtt, amqp }
-}
-
-fn keep_certificate(tasks: &TaskGroup, pki: Pki, tls: Arc<TlsServer>) {
-    tasks.spawn(TaskKind::PerClient, "certificate", move |stop| async move {
-        loop {
-            tokio::select! {
-                () = stop.draining() => return,
-                () = tokio::time::sleep(CERTIFICATE_CHECK) => {}
-            }
-            match pki.server_certificate() {
-                Ok(certificate) => {
-                    if let Err(cause) = tls.reload(certificate) {
-                        warn!(error = %cause, "the server certificate could not be exchanged");
-                    }
-                }
-                Err(cause) => warn!(error = %cause, "the server certificate could not be renewed"),
-            }
-        }
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_clients_of_a_site_can_wait_behind_a_listener() {
-        let listener = listener("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_addr().unwrap();
-        let all = async {
-            let mut waiting = Vec::new();
-            for _ in 0..1_000 {
-                waiting.push(tokio::net::TcpStream::connect(address).await.unwrap());
-            }
-        };
-        // Nobody accepts: the first for whom there is no room would wait a second and more.
-        tokio::time::timeout(Duration::from_secs(10), all).await.expect("room for all");
-    }
 }

@@ -11,6 +11,7 @@ mod address;
 mod diagnostic;
 mod environment;
 mod load;
+mod network;
 mod rules;
 mod show;
 mod spans;
@@ -21,9 +22,11 @@ mod tests;
 pub use diagnostic::Error;
 pub use environment::Environment;
 pub use load::{Loaded, Sources};
+pub use network::Network;
 pub use show::Setting;
 pub use weir_upstream::{Config as Upstream, FileConfig, MqttConfig};
 
+use crate::pki::EdgeCaFiles;
 use figment::value::Dict;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -60,6 +63,10 @@ pub struct Config {
     pub store: Store,
     /// Where messages for `$upstream` go.
     pub upstream: Upstream,
+    /// An edge CA of one's own.
+    pub edge_ca: EdgeCa,
+    /// What modules get without a connection string.
+    pub workload: Workload,
     /// Docker modules. Accepted, not used by this version.
     pub docker: Dict,
     /// What nobody can change through the API.
@@ -116,12 +123,49 @@ pub struct Store {
     pub time_to_live_secs: u64,
 }
 
+/// `[edge_ca]`: a CA of the operator, which signs the hub's certificate and those of modules. Looked at
+/// every minute: new files take effect without a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EdgeCa {
+    /// PEM: the CA's certificate first, then those that signed it. Absent: the hub makes a CA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// PEM: its key, PKCS #8, not encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// PEM: what clients are to trust, when the root is not in `certificate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_bundle: Option<PathBuf>,
+}
+
+/// `[workload]`: the workload API of IoT Edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Workload {
+    /// One Unix socket for each module, `<data_dir>/run/workload/<module>.sock`.
+    pub sockets: bool,
+    /// Mode of the sockets. Who may use one is decided by the user of the process besides.
+    pub socket_mode: String,
+    /// Users (numbers) whose processes may be any module; the hub's own user and root always may.
+    pub users: Vec<u32>,
+    /// Plain HTTP for all modules. Whoever reaches it can sign as any module: loopback, or an address in
+    /// `network`.
+    #[serde(with = "address")]
+    pub http: Option<SocketAddr>,
+    /// The network of the containers, such as `"172.18.0.0/16"`, from which `http` may be reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+}
+
 /// `[security]`: read-only for the API.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Security {
     /// PEM files with the authorities whose device certificates are accepted (`certificateAuthority`).
     pub device_ca_files: Vec<PathBuf>,
+    /// Modules may show certificates instead of tokens. IoT Edge never lets them.
+    pub module_certificates: bool,
     /// The most that a specification of a Wasm module may ask for.
     pub wasm: Ceilings,
 }
@@ -165,6 +209,8 @@ impl Default for Config {
             api: Api::default(),
             store: Store::default(),
             upstream: Upstream::default(),
+            edge_ca: EdgeCa::default(),
+            workload: Workload::default(),
             docker: Dict::new(),
             security: Security::default(),
             log: Log::default(),
@@ -199,6 +245,13 @@ impl Default for Store {
     }
 }
 
+impl Default for Workload {
+    fn default() -> Self {
+        let socket_mode = "0666".to_owned();
+        Self { sockets: true, socket_mode, users: Vec::new(), http: None, network: None }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Text, level: "info".to_owned() }
@@ -210,6 +263,29 @@ impl Config {
     #[must_use]
     pub fn iothub_hostname(&self) -> &str {
         self.iothub_hostname.as_deref().unwrap_or(&self.hostname)
+    }
+}
+
+impl EdgeCa {
+    /// The files; none: the hub makes a CA.
+    #[must_use]
+    pub fn files(&self) -> Option<EdgeCaFiles> {
+        let Self { certificate, key, trust_bundle } = self.clone();
+        Some(EdgeCaFiles { certificate: certificate?, key: key?, trust_bundle })
+    }
+}
+
+impl Workload {
+    /// The mode of the sockets; none when it is not an octal number of permissions.
+    #[must_use]
+    pub fn mode(&self) -> Option<u32> {
+        u32::from_str_radix(&self.socket_mode, 8).ok().filter(|mode| *mode <= 0o777)
+    }
+
+    /// Whether an address is this machine's own or one of its containers'.
+    #[must_use]
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        address.is_loopback() || self.network.is_some_and(|network| network.contains(address))
     }
 }
 

@@ -10,6 +10,7 @@ mod screen;
 mod sensors;
 
 use crate::compose::{self, Running, Settings};
+use crate::config::Workload;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use check::Verdict;
@@ -92,6 +93,10 @@ async fn start(args: &Wish, data_dir: PathBuf, out: &std::path::Path) -> Result<
             max_clients: weir_core::limits::MAX_CLIENTS,
             logs: weir_hub::ModuleLogs::default(),
             device_ca_files: Vec::new(),
+            module_certificates: false,
+            edge_ca: None,
+            // A demo has no modules that run beside it.
+            workload: Workload { sockets: false, ..Workload::default() },
         })
     };
     std::fs::create_dir_all(&data_dir).context("the data folder could not be made")?;

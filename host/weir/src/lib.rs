@@ -1,6 +1,7 @@
 //! Parts of the binary that have tests of their own.
 
 pub mod admin_token;
+pub mod certificates;
 pub mod cli;
 pub mod client;
 pub mod compose;

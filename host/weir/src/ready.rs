@@ -23,13 +23,16 @@ pub struct Listening {
     /// HTTPS and WebSockets for devices, modules and service scripts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub https: Option<SocketAddr>,
+    /// The workload API for all modules, without TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<SocketAddr>,
 }
 
 impl Listening {
     /// Of a hub that has only its API.
     #[must_use]
     pub fn new(api: SocketAddr) -> Self {
-        Self { api, mqtt: None, mqtt_plain: None, amqp: None, https: None }
+        Self { api, mqtt: None, mqtt_plain: None, amqp: None, https: None, workload: None }
     }
 
     /// Names and addresses, for people.
@@ -41,6 +44,7 @@ impl Listening {
             ("mqtt_plain", self.mqtt_plain),
             ("amqp", self.amqp),
             ("https", self.https),
+            ("workload", self.workload),
         ];
         all.into_iter()
             .filter_map(|(name, address)| Some((name.to_owned(), address?.to_string())))

@@ -62,5 +62,8 @@ fn settings(config: &Config, logs: ModuleLogs) -> Settings {
         max_clients: limits::MAX_CLIENTS,
         logs,
         device_ca_files: config.security.device_ca_files.clone(),
+        module_certificates: config.security.module_certificates,
+        edge_ca: config.edge_ca.files(),
+        workload: config.workload.clone(),
     }
 }

@@ -67,13 +67,23 @@ impl TlsServer {
     }
 
     /// Serves another certificate from the next handshake on; connections that stand are not touched.
+    /// False when it is the one that is served already.
     ///
     /// # Errors
     /// [`TlsError`]; the old certificate is served on.
-    pub fn reload(&self, certificate: ServerCertificate) -> Result<(), TlsError> {
-        let key = certified(certificate, &self.provider)?;
-        self.served.0.store(Arc::new(key));
-        Ok(())
+    pub fn reload(&self, certificate: ServerCertificate) -> Result<bool, TlsError> {
+        let fresh = certified(certificate, &self.provider)?;
+        if self.served.0.load().key.cert == fresh.key.cert {
+            return Ok(false);
+        }
+        self.served.0.store(Arc::new(fresh));
+        Ok(true)
+    }
+
+    /// When the certificate that is served ends.
+    #[must_use]
+    pub fn expires(&self) -> Timestamp {
+        self.served.0.load().expires
     }
 
     /// For a listener that speaks `protocols` (ALPN); none: a client may ask for any.
@@ -106,17 +116,25 @@ pub fn client_certificates(connection: &CommonState) -> Vec<Vec<u8>> {
 fn certified(
     certificate: ServerCertificate,
     provider: &CryptoProvider,
-) -> Result<CertifiedKey, TlsError> {
-    CertifiedKey::from_der(certificate.chain, certificate.key, provider).map_err(TlsError)
+) -> Result<Certified, TlsError> {
+    let ServerCertificate { chain, key, expires } = certificate;
+    let key = CertifiedKey::from_der(chain, key, provider).map_err(TlsError)?;
+    Ok(Certified { key: Arc::new(key), expires })
+}
+
+#[derive(Debug)]
+struct Certified {
+    key: Arc<CertifiedKey>,
+    expires: Timestamp,
 }
 
 /// The certificate that is served, whatever name is asked for.
 #[derive(Debug)]
-struct Served(ArcSwap<CertifiedKey>);
+struct Served(ArcSwap<Certified>);
 
 impl ResolvesServerCert for Served {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+        Some(Arc::clone(&self.0.load().key))
     }
 }
 

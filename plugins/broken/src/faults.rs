@@ -118,3 +118,22 @@ pub fn annotated_with(count: usize) -> Outcome {
 fn numbered(count: usize) -> Vec<(String, String)> {
     (0..count).map(|at| (at.to_string(), String::new())).collect()
 }
+
+/// What the hub says to a report, and what is reported then.
+pub fn report(patch: &str) -> Outcome {
+    let answer = twin::report(patch);
+    let reported = twin::reported().map(|document| document.json).unwrap_or_default();
+    let set = vec![("answer".to_owned(), format!("{answer:?}")), ("reported".to_owned(), reported)];
+    Outcome::Annotate(Annotation { output: 0, set, unset: Vec::new() })
+}
+
+/// A patch of about this many bytes that is within all other rules.
+pub fn reported(size: usize) -> String {
+    let pieces: Vec<String> = vec!["x".repeat(1_000); size / 1_000];
+    format!("{{\"a\":{pieces:?}}}")
+}
+
+/// A JSON text of exactly this many bytes.
+pub fn json_text(size: usize) -> Vec<u8> {
+    format!("\"{}\"", "x".repeat(size - 2)).into_bytes()
+}

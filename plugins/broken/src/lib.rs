@@ -3,14 +3,16 @@
 //! `fault` names what goes wrong (see the table in [`Broken::commit`]), `when` says when: `always`
 //! (default), `every` (each `every`-th message), `init`, `stop`, or `marked` (messages whose property
 //! `poison` is set; the specification must ask for it). Everything else passes to output 0. Messages
-//! that carry the property `outcome` are answered with the outcome of that name.
+//! that carry the property `outcome` are answered with the outcome of that name. Methods and desired
+//! properties name their own faults (`calls`).
 
 #![expect(clippy::disallowed_methods, reason = "it does what it should not")]
 
+mod calls;
 mod faults;
 
 use weir_guest::{
-    Configuration, Message, Module, Outcome, OutputMessage, Reject, Retry, export, hub, state,
+    Configuration, Message, Module, Outcome, OutputMessage, Reject, Retry, export, hub, state, twin,
 };
 
 struct Broken {
@@ -212,6 +214,24 @@ impl Broken {
                 hub::send(&OutputMessage::new(0, "never")).ok();
                 panic!("after effects");
             }
+            "report" => return Some(faults::report(r#"{"said":{"a":1,"b":null}}"#)),
+            "report-giant" => return Some(faults::report(&faults::reported(size))),
+            "report-not-json" => return Some(faults::report("{\"a\":")),
+            "report-no-object" => return Some(faults::report("[1]")),
+            "report-bad-name" => return Some(faults::report(r#"{"a":{"b.c":1}}"#)),
+            "report-deep" => {
+                let deep = format!("{}1{}", "{\"a\":".repeat(size), "}".repeat(size));
+                return Some(faults::report(&deep));
+            }
+            "report-forged" => return Some(faults::report(r#"{"weir-desired":null}"#)),
+            "report-flood" => {
+                let taken = (0..size).take_while(|_| twin::report(r#"{"a":1}"#).is_ok()).count();
+                return Some(Outcome::annotate(0, "taken", &taken.to_string()));
+            }
+            "report-then-panic" => {
+                twin::report(r#"{"trace":"left behind"}"#).ok();
+                panic!("after a report");
+            }
             "metric-flood" => faults::declare_metrics(size),
             "random-flood" => faults::random(size),
             "denied" => return Some(faults::ask_for_everything()),
@@ -221,4 +241,4 @@ impl Broken {
     }
 }
 
-export!(Broken);
+export!(Broken, methods, desired);

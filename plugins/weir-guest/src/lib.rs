@@ -23,8 +23,10 @@
 extern crate self as weir_guest;
 
 mod configuration;
+mod desired;
 mod log;
 mod message;
+mod methods;
 
 #[doc(hidden)]
 pub mod bindings {
@@ -38,10 +40,39 @@ pub mod bindings {
         runtime_path: "weir_guest::wit_bindgen::rt",
     });
 }
+// What only some modules export has bindings of its own: an export that is not asked for costs nothing.
+#[doc(hidden)]
+pub mod method_bindings {
+    #![allow(missing_docs)]
+    wit_bindgen::generate!({
+        inline: "package weir:guest-methods; world callee { export weir:module/methods@0.1.0; }",
+        path: "../../wit",
+        world: "weir:guest-methods/callee",
+        pub_export_macro: true,
+        export_macro_name: "export_methods",
+        default_bindings_module: "weir_guest::method_bindings",
+        runtime_path: "weir_guest::wit_bindgen::rt",
+    });
+}
+#[doc(hidden)]
+pub mod desired_bindings {
+    #![allow(missing_docs)]
+    wit_bindgen::generate!({
+        inline: "package weir:guest-desired; world configured { export weir:module/twin-handler@0.1.0; }",
+        path: "../../wit",
+        world: "weir:guest-desired/configured",
+        pub_export_macro: true,
+        export_macro_name: "export_desired",
+        default_bindings_module: "weir_guest::desired_bindings",
+        runtime_path: "weir_guest::wit_bindgen::rt",
+    });
+}
 #[doc(hidden)]
 pub use wit_bindgen;
 
+pub use desired::{Configured, Desired};
 pub use message::{Message, messages};
+pub use methods::{Methods, Response};
 
 pub use bindings::exports::weir::module::lifecycle::{Configuration, StartReason};
 pub use bindings::weir::module::hub::SendError;
@@ -67,6 +98,7 @@ pub mod telemetry {
 }
 /// The module's own twin.
 pub mod twin {
+    pub use crate::bindings::weir::module::twin::{Document, TwinError};
     pub use crate::bindings::weir::module::twin::{desired, report, reported};
 }
 
@@ -90,10 +122,10 @@ pub trait Module: Sized + 'static {
     fn stop(&mut self) {}
 }
 
-/// Makes a type that implements [`Module`] the component's module.
+/// Makes a type that implements [`Module`] the component's module; `methods` and `desired` after it say that it implements [`Methods`] and [`Configured`].
 #[macro_export]
 macro_rules! export {
-    ($module:ty) => {
+    ($module:ty $(, $handler:ident)*) => {
         const _: () = {
             use $crate::bindings::exports::weir::module as exports;
 
@@ -135,6 +167,42 @@ macro_rules! export {
             }
 
     $crate::bindings::export_bindings!(Component with_types_in $crate::bindings);
+            $($crate::export_handler!($handler $module);)*
         };
+    };
+}
+
+/// What [`export!`] adds for one handler.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_handler {
+    (methods $module:ty) => {
+        impl $crate::method_bindings::exports::weir::module::methods::Guest for Component {
+            fn on_method(name: String, body: Vec<u8>) -> $crate::Response {
+                MODULE.with(|slot| {
+                    let mut slot = slot.borrow_mut();
+                    let module = slot.as_mut().expect("init comes before a method");
+                    <$module as $crate::Methods>::call(module, &name, &body)
+                })
+            }
+        }
+        $crate::method_bindings::export_methods!(
+            Component with_types_in $crate::method_bindings
+        );
+    };
+    (desired $module:ty) => {
+        impl $crate::desired_bindings::exports::weir::module::twin_handler::Guest for Component {
+            fn on_desired(patch: String, desired: String, version: u64) -> Result<(), String> {
+                let desired = $crate::Desired::new(version, &desired, &patch)?;
+                MODULE.with(|slot| {
+                    let mut slot = slot.borrow_mut();
+                    let module = slot.as_mut().expect("init comes before desired properties");
+                    <$module as $crate::Configured>::configure(module, &desired)
+                })
+            }
+        }
+        $crate::desired_bindings::export_desired!(
+            Component with_types_in $crate::desired_bindings
+        );
     };
 }

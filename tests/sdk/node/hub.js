@@ -155,6 +155,29 @@ class Hub {
     return this.connectionString('--device', name);
   }
 
+  /** Calls a method as an operator; gives status and payload. */
+  call(methodName, payload, { device = SCENE.edge, module, connect = 10, response = 10 }) {
+    return this.api('POST', '/method-calls', {
+      deviceId: device, moduleId: module, methodName, payload, connectTimeoutInSeconds: connect, responseTimeoutInSeconds: response,
+    });
+  }
+
+  /** Sends a cloud-to-device message. */
+  command(device, body, more = {}) {
+    return this.api('POST', `/devices/${device}/commands`, { ...more, body });
+  }
+
+  /** How many of them wait. */
+  async commands(device) {
+    return (await this.api('GET', `/devices/${device}/commands`)).items.length;
+  }
+
+  /** Who is connected, by the name of the identity. */
+  async client(name) {
+    const { items } = await this.api('GET', '/clients');
+    return items.find((one) => (one.moduleId || one.deviceId) === name);
+  }
+
   /** Of a back end. */
   service() {
     return this.connectionString('--service');

@@ -1,9 +1,11 @@
 'use strict';
 // The unmodified Node device SDK: messages, against the real binary.
 const assert = require('node:assert');
-const { Inbox, SCENE, common, device, message, property, subscribed, test, withWrongKey, within } = require('./kit');
+const {
+  Inbox, SCENE, common, device, message, property, subscribed, test, waitFor, withWrongKey, within,
+} = require('./kit');
 
-const ALL = ['mqtt'];
+const ALL = ['mqtt', 'mqttws'];
 
 test('output reaches input with properties and stamp', ALL, async ({ clients, tag, transport }) => {
   const box = new Inbox(await clients.module('receiver', transport), tag);
@@ -84,6 +86,32 @@ test('messages wait for a receiver that is away', ALL, async ({ clients, tag, tr
   for (const text of texts) await within(sender.sendOutputEvent('out1', message(text, tag)), 'it is acknowledged');
   const box = new Inbox(await clients.module('receiver', transport), tag);
   assert.deepStrictEqual(await box.texts(5), texts);
+});
+
+test('a token is renewed on a connection that goes on', ALL, async ({ clients, hub, tag, transport }) => {
+  const box = new Inbox(await clients.module('receiver', transport), tag);
+  await subscribed();
+  const tokenRenewal = { tokenValidTimeInSeconds: 6, tokenRenewalMarginInSeconds: 3 };
+  const sender = await clients.module('sender', transport, { options: { tokenRenewal } });
+  const { since } = await hub.client('sender');
+  const renewed = async () => { const now = await hub.client('sender'); return now && now.since !== since; };
+  // Over MQTT a new token is a new connection, which the SDK makes by itself.
+  await waitFor(renewed, 'the sender has come with a new token', 15);
+  await within(sender.sendOutputEvent('out1', message('renewed', tag)), 'it is acknowledged');
+  assert.strictEqual((await box.next()).text, 'renewed');
+});
+
+test('messages go on after the hub was killed', ALL, async ({ clients, hub, tag, transport }) => {
+  const box = new Inbox(await clients.module('receiver', transport), tag);
+  await subscribed();
+  const sender = await clients.module('sender', transport);
+  await within(sender.sendOutputEvent('out1', message('before', tag)), 'it is acknowledged');
+  assert.strictEqual((await box.next()).text, 'before');
+  await hub.kill();
+  await hub.restart();
+  await within(sender.sendOutputEvent('out1', message('after', tag)), 'it is acknowledged', 60);
+  // What was delivered in the moment of the kill may come once more: at least once.
+  await waitFor(() => box.messages.some((got) => got.text === 'after'), 'the message arrives', 60);
 });
 
 test('a wrong key is refused', ALL, async ({ clients, hub, transport }) => {

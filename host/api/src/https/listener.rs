@@ -1,15 +1,11 @@
-//! A connection to port 443: requests with limits in size and patience, until the client goes, the hub
-//! stops, or the connection becomes a WebSocket.
+//! A connection to port 443: it keeps its client with it for all requests that come over it.
 
 use super::client::Client;
 use super::{Https, Stream};
-use crate::patience::Patient;
+use crate::connection;
 use axum::{Extension, Router};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
-use weir_core::limits;
 use weir_hub::door::{Guest, Peer, Serve};
 use weir_hub::tasks::Stop;
 
@@ -26,25 +22,8 @@ impl Server {
 
     async fn talk(&self, stream: Stream, client: Client, stop: Stop) {
         let peer = client.peer().address;
-        let service = TowerToHyperService::new(self.router.clone().layer(Extension(client)));
-        let stream = TokioIo::new(Patient::new(stream, limits::API_SILENCE));
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits::API_HEAD_LIMIT)
-            .max_buf_size(limits::API_HEAD_BYTES)
-            .max_headers(limits::API_HEADERS)
-            .half_close(false)
-            .serve_connection(stream, service)
-            .with_upgrades();
-        let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = &mut connection => ended,
-            () = stop.draining() => {
-                // The request in hand is answered, no other is read.
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
+        let router = self.router.clone().layer(Extension(client));
+        let ended = connection::answer(stream, router, &stop).await;
         if let Err(error) = ended {
             debug!(%error, %peer, "an https connection ended badly");
         }

@@ -113,8 +113,10 @@ async fn pass_on(
     State(https): State<Https>,
     Extension(client): Extension<Client>,
     Extension(service): Extension<ServicePaths>,
-    request: Request,
+    mut request: Request,
 ) -> Response {
+    // A path that both know has left its parameters here; the other router would take them for its own.
+    request.extensions_mut().clear();
     let response = service.0.oneshot(request).await.into_response();
     match response.status() {
         StatusCode::UNAUTHORIZED => client.refused().await,

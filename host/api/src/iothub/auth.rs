@@ -5,20 +5,39 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use weir_hub::{Hub, Rights, ServicePolicy};
+use weir_hub::authorize::{Operation, Protocol};
+use weir_hub::{Hub, ServicePolicy};
 
 /// What a path asks of its callers.
 #[derive(Clone)]
 pub(super) struct Guard {
     pub(super) hub: Hub,
-    /// None: any policy will do.
-    pub(super) needs: Option<Rights>,
+    /// What the caller's policy must allow; none: any policy will do.
+    pub(super) needs: Option<Operation>,
+}
+
+/// Who calls; in the request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller(&'static ServicePolicy);
+
+impl Caller {
+    /// His name in the history of what he changes.
+    pub(super) fn author(self) -> String {
+        format!("service policy {}", self.0.name)
+    }
 }
 
 /// Lets a request in whose token proves a policy that allows it.
-pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(guard): State<Guard>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     match judge(&guard, &request) {
-        Ok(_) => next.run(request).await,
+        Ok(policy) => {
+            request.extensions_mut().insert(Caller(policy));
+            next.run(request).await
+        }
         Err(refusal) => {
             let path = request.uri().path();
             tracing::info!(method = %request.method(), path, why = refusal.text,
@@ -40,11 +59,12 @@ fn judge(guard: &Guard, request: &Request) -> Result<&'static ServicePolicy, Ref
         .authenticate_service(token, path)
         .map_err(|refusal| Refusal::unauthorized(refusal.to_string()))?;
     match guard.needs {
-        Some(needs) if !policy.rights.cover(needs) => {
+        Some(needs) if !policy.may(needs, Protocol::Https) => {
             let name = policy.name;
             Err(Refusal::unauthorized(format!(
-                "authorization rule '{name}' does not allow access for {} {path}; it needs {needs}",
-                request.method()
+                "authorization rule '{name}' does not allow access for {} {path}; it may not {}",
+                request.method(),
+                needs.name()
             )))
         }
         _ => Ok(policy),

@@ -13,7 +13,7 @@ use weir_core::identity::{
     Authentication, AuthenticationBody, AuthenticationType, IdentityRecord, Notes, Status,
     SymmetricKeyBody, ThumbprintBody,
 };
-use weir_hub::{ClientView, Expect, Hub, IdentitySpec, Registered};
+use weir_hub::{Expect, Hub, IdentitySpec, Registered};
 
 /// IoT Hub's word for a time that never was.
 pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -204,25 +204,30 @@ pub(super) fn scopes(hub: &Hub, record: &IdentityRecord) -> (Option<String>, Vec
     (own.or_else(|| parent.clone()), parent.into_iter().collect())
 }
 
-/// Who is connected, read once for a whole answer.
-pub(super) struct Presence(HashMap<Identity, ClientView>);
+/// Who is connected and who was, read once for a whole answer.
+pub(super) struct Presence(HashMap<Identity, weir_hub::Presence>);
 
 impl Presence {
     pub(super) fn of(hub: &Hub) -> Self {
-        Self(hub.clients().into_iter().map(|client| (client.identity.clone(), client)).collect())
+        Self(hub.presence_of_all().into_iter().collect())
     }
 
     /// `connectionState`, `connectionStateUpdatedTime` and `lastActivityTime`.
     pub(super) fn show(&self, identity: &Identity) -> (&'static str, String, String) {
-        match self.0.get(identity) {
-            Some(client) => ("Connected", client.since.clone(), client.since.clone()),
-            None => ("Disconnected", NEVER.to_owned(), NEVER.to_owned()),
-        }
+        let Some(known) = self.0.get(identity) else {
+            return ("Disconnected", NEVER.to_owned(), NEVER.to_owned());
+        };
+        let (state, updated) = match known.connected {
+            true => ("Connected", known.since),
+            false => ("Disconnected", known.left.unwrap_or(known.since)),
+        };
+        (state, updated.to_string(), known.last_seen.to_string())
     }
 
     /// Devices among those who are connected.
     pub(super) fn devices(&self) -> usize {
-        self.0.keys().filter(|identity| identity.module.is_none()).count()
+        let connected = self.0.iter().filter(|(_, known)| known.connected);
+        connected.filter(|(identity, _)| identity.module.is_none()).count()
     }
 }
 

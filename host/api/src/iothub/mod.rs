@@ -7,6 +7,7 @@
 //! reached; only a token of a shared access policy whose rights cover the operation reaches a handler.
 
 mod absent;
+mod apply;
 mod auth;
 mod commands;
 mod configurations;
@@ -17,26 +18,25 @@ mod identity;
 mod json;
 mod methods;
 mod modules;
+mod query;
 mod refusal;
 mod statistics;
+mod twins;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
-use weir_hub::{Hub, Rights};
+use weir_hub::Hub;
+use weir_hub::authorize::Operation as Right;
 
 /// One operation.
 struct Operation {
     method: &'static str,
     path: &'static str,
     /// What the policy of the caller must allow.
-    needs: Rights,
+    needs: Right,
     handler: fn() -> MethodRouter<Hub>,
 }
-
-const READ: Rights = Rights::REGISTRY_READ;
-const WRITE: Rights = Rights::REGISTRY_WRITE;
-const SERVICE: Rights = Rights::SERVICE_CONNECT;
 
 macro_rules! operations {
     ($($method:ident $path:literal $needs:expr => $($handler:ident)::+;)*) => {
@@ -49,52 +49,60 @@ macro_rules! operations {
     };
 }
 
-/// Every operation and the rights that it needs. Where Microsoft documents them, they are these: the
-/// registry and queries RegistryRead or RegistryWrite, twins, methods and messages ServiceConnect. They
-/// do not say what configurations need: here it is the registry's rights, too.
+/// Every operation and what its caller must be allowed. As in Microsoft's documentation a query needs the
+/// right to read the registry, not that to read twins; it does not say what configurations need: here it
+/// is the registry's rights, too.
 #[rustfmt::skip]
 const OPERATIONS: &[Operation] = operations! {
-    get    "/devices" READ => devices::list;
-    post   "/devices" WRITE => devices::bulk;
-    get    "/devices/{id}" READ => devices::get;
-    put    "/devices/{id}" WRITE => devices::put;
-    delete "/devices/{id}" WRITE => devices::delete;
-    get    "/devices/{id}/modules" READ => modules::list;
-    get    "/devices/{id}/modules/{module}" READ => modules::get;
-    put    "/devices/{id}/modules/{module}" WRITE => modules::put;
-    delete "/devices/{id}/modules/{module}" WRITE => modules::delete;
-    delete "/devices/{id}/commands" SERVICE => commands::purge;
-    post   "/twins/{id}/methods" SERVICE => methods::device;
-    post   "/twins/{id}/modules/{module}/methods" SERVICE => methods::module;
-    get    "/configurations" READ => configurations::list;
-    get    "/configurations/{id}" READ => configurations::get;
-    put    "/configurations/{id}" WRITE => configurations::put;
-    delete "/configurations/{id}" WRITE => configurations::delete;
-    post   "/configurations/testQueries" READ => configurations::test_queries;
-    get    "/messages/serviceBound/feedback" SERVICE => absent::feedback;
-    delete "/messages/serviceBound/feedback/{lock}" SERVICE => absent::feedback;
-    post   "/messages/serviceBound/feedback/{lock}/abandon" SERVICE => absent::feedback;
-    get    "/statistics/devices" READ => statistics::devices;
-    get    "/statistics/service" SERVICE => statistics::service;
-    get    "/jobs" SERVICE => absent::jobs;
-    post   "/jobs/create" WRITE => absent::jobs;
-    get    "/jobs/{id}" SERVICE => absent::jobs;
-    delete "/jobs/{id}" SERVICE => absent::jobs;
-    get    "/jobs/v2/query" SERVICE => absent::jobs;
-    get    "/jobs/v2/{id}" SERVICE => absent::jobs;
-    put    "/jobs/v2/{id}" SERVICE => absent::jobs;
-    post   "/jobs/v2/{id}/cancel" SERVICE => absent::jobs;
-    get    "/digitaltwins/{id}" SERVICE => absent::digital_twins;
-    patch  "/digitaltwins/{id}" SERVICE => absent::digital_twins;
-    post   "/digitaltwins/{id}/commands/{command}" SERVICE => absent::digital_twins;
-    post   "/digitaltwins/{id}/components/{component}/commands/{command}" SERVICE => absent::digital_twins;
+    get    "/devices" Right::ReadRegistry => devices::list;
+    post   "/devices" Right::WriteRegistry => devices::bulk;
+    get    "/devices/{id}" Right::ReadRegistry => devices::get;
+    put    "/devices/{id}" Right::WriteRegistry => devices::put;
+    delete "/devices/{id}" Right::WriteRegistry => devices::delete;
+    get    "/devices/{id}/modules" Right::ReadRegistry => modules::list;
+    get    "/devices/{id}/modules/{module}" Right::ReadRegistry => modules::get;
+    put    "/devices/{id}/modules/{module}" Right::WriteRegistry => modules::put;
+    delete "/devices/{id}/modules/{module}" Right::WriteRegistry => modules::delete;
+    delete "/devices/{id}/commands" Right::SendCommands => commands::purge;
+    post   "/devices/{id}/applyConfigurationContent" Right::ApplyConfiguration => apply::apply;
+    post   "/devices/query" Right::ReadRegistry => query::query;
+    get    "/twins/{id}" Right::ReadTwins => twins::get_device;
+    patch  "/twins/{id}" Right::WriteTwins => twins::patch_device;
+    put    "/twins/{id}" Right::WriteTwins => twins::put_device;
+    get    "/twins/{id}/modules/{module}" Right::ReadTwins => twins::get_module;
+    patch  "/twins/{id}/modules/{module}" Right::WriteTwins => twins::patch_module;
+    put    "/twins/{id}/modules/{module}" Right::WriteTwins => twins::put_module;
+    post   "/twins/{id}/methods" Right::CallMethods => methods::device;
+    post   "/twins/{id}/modules/{module}/methods" Right::CallMethods => methods::module;
+    get    "/configurations" Right::ReadRegistry => configurations::list;
+    get    "/configurations/{id}" Right::ReadRegistry => configurations::get;
+    put    "/configurations/{id}" Right::WriteRegistry => configurations::put;
+    delete "/configurations/{id}" Right::WriteRegistry => configurations::delete;
+    post   "/configurations/testQueries" Right::ReadRegistry => configurations::test_queries;
+    get    "/messages/serviceBound/feedback" Right::ReadFeedback => absent::feedback;
+    delete "/messages/serviceBound/feedback/{lock}" Right::ReadFeedback => absent::feedback;
+    post   "/messages/serviceBound/feedback/{lock}/abandon" Right::ReadFeedback => absent::feedback;
+    get    "/statistics/devices" Right::ReadRegistry => statistics::devices;
+    get    "/statistics/service" Right::ReadRegistry => statistics::service;
+    get    "/jobs" Right::ReadTwins => absent::jobs;
+    post   "/jobs/create" Right::WriteRegistry => absent::jobs;
+    get    "/jobs/{id}" Right::ReadTwins => absent::jobs;
+    delete "/jobs/{id}" Right::WriteTwins => absent::jobs;
+    get    "/jobs/v2/query" Right::ReadTwins => absent::jobs;
+    get    "/jobs/v2/{id}" Right::ReadTwins => absent::jobs;
+    put    "/jobs/v2/{id}" Right::WriteTwins => absent::jobs;
+    post   "/jobs/v2/{id}/cancel" Right::WriteTwins => absent::jobs;
+    get    "/digitaltwins/{id}" Right::ReadTwins => absent::digital_twins;
+    patch  "/digitaltwins/{id}" Right::WriteTwins => absent::digital_twins;
+    post   "/digitaltwins/{id}/commands/{command}" Right::CallMethods => absent::digital_twins;
+    post   "/digitaltwins/{id}/components/{component}/commands/{command}" Right::CallMethods => absent::digital_twins;
 };
 
 /// SDKs write the paths of lists with a slash at the end, too.
 const LISTS: [&str; 2] = ["/devices", "/configurations"];
 
 /// Method, path and needed rights of every operation, for tests of the table and its documentation.
-pub fn operations() -> impl Iterator<Item = (String, &'static str, Rights)> {
+pub fn operations() -> impl Iterator<Item = (String, &'static str, Right)> {
     OPERATIONS
         .iter()
         .map(|operation| (operation.method.to_uppercase(), operation.path, operation.needs))

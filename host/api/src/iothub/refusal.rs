@@ -122,6 +122,7 @@ impl From<IdentityError> for Refusal {
             IdentityError::HasModules(_)
             | IdentityError::IsEdge(_)
             | IdentityError::IsWasm(_)
+            | IdentityError::NoKeys(_)
             | IdentityError::IsSystem(_) => Self::conflict(error.to_string()),
             IdentityError::Random => Self::fault(&error),
             IdentityError::Store(cause) => Self::store(&cause),

@@ -33,7 +33,7 @@ async fn list(State(hub): State<Hub>, query: PageOf) -> Result<Page<IdentityView
     let wanted = query.0.wanted()?;
     let found = hub.identities().devices(wanted.after_as()?.as_ref(), wanted.and_one());
     let id = |found: &weir_hub::Registered| found.record.identity.device.to_string();
-    Ok(wanted.page(found, id, |found| identity::view(&found, false)))
+    Ok(wanted.page(found, id, |found| identity::view(&hub, &found, false)))
 }
 
 /// Shows a device.

@@ -1,5 +1,6 @@
 //! Identities as callers write and read them: the same for devices and modules, in IoT Hub's form.
 
+use super::clients::PresenceView;
 use crate::problem::Problem;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -89,7 +90,9 @@ pub(super) struct IdentityPatch {
 #[schema(as = Identity, example = json!({
     "deviceId": "sensor-1", "generationId": "1777888800000000", "etag": "12", "status": "enabled",
     "authentication": {"type": "sas"},
-    "created": "2026-05-04T10:00:00Z", "updated": "2026-05-04T10:00:00Z"
+    "created": "2026-05-04T10:00:00Z", "updated": "2026-05-04T10:00:00Z",
+    "presence": {"connected": true, "protocol": "mqtt", "since": "2026-05-04T10:00:00Z",
+        "lastSeen": "2026-05-04T10:07:12Z", "left": null}
 }))]
 pub(super) struct IdentityView {
     device_id: String,
@@ -110,6 +113,8 @@ pub(super) struct IdentityView {
     parent: Option<String>,
     created: String,
     updated: String,
+    /// When it was there; null: never.
+    presence: Option<PresenceView>,
 }
 
 /// Whether keys are shown.
@@ -135,7 +140,7 @@ pub(super) struct ConnectionString {
 /// What needs the keys of identities.
 pub(super) const KEYS: &str = "devices:admin";
 
-pub(super) fn view(registered: &Registered, keys: bool) -> IdentityView {
+pub(super) fn view(hub: &Hub, registered: &Registered, keys: bool) -> IdentityView {
     let record = &*registered.record;
     let mut authentication = AuthenticationBody::from(record.authentication.clone());
     if !keys {
@@ -151,6 +156,7 @@ pub(super) fn view(registered: &Registered, keys: bool) -> IdentityView {
         parent: record.parent.as_ref().map(ToString::to_string),
         created: record.created.to_string(),
         updated: record.updated.to_string(),
+        presence: hub.presence(&record.identity).map(PresenceView::from),
     }
 }
 
@@ -171,7 +177,7 @@ pub(super) fn show(
         return Err(Problem::new(ErrorCode::Forbidden, detail).parameter("keys"));
     }
     let found = find(hub, identity)?;
-    Ok(Tagged(found.revision, Json(view(&found, keys))))
+    Ok(Tagged(found.revision, Json(view(hub, &found, keys))))
 }
 
 /// Creates or replaces; keys are shown of what is new.
@@ -193,7 +199,7 @@ pub(super) async fn put(
     let spec = IdentitySpec { authentication, status, parent, notes: None };
     let (registered, created) = hub.identities().put(hub, identity, spec, expect).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    let body = Json(view(&registered, created));
+    let body = Json(view(hub, &registered, created));
     Ok((status, Tagged(registered.revision, body)).into_response())
 }
 
@@ -217,7 +223,7 @@ pub(super) async fn patch(
         notes: None,
     };
     let (registered, _) = hub.identities().put(hub, identity, spec, expect).await?;
-    Ok(Tagged(registered.revision, Json(view(&registered, false))))
+    Ok(Tagged(registered.revision, Json(view(hub, &registered, false))))
 }
 
 pub(super) fn connection_string(

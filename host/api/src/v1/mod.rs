@@ -2,17 +2,22 @@
 
 mod artifacts;
 mod clients;
+mod commands;
 mod dead_letters;
 mod devices;
+mod edge_environment;
 mod events;
 mod explanations;
 mod identity;
+mod keys;
 mod message;
+mod method_calls;
 mod module;
 mod module_identities;
 mod module_logs;
 mod module_spec;
 mod module_state;
+mod module_twins;
 mod modules;
 mod operations;
 mod queues;
@@ -23,6 +28,7 @@ mod service_policies;
 mod swaps;
 mod system;
 mod tokens;
+mod twins;
 mod upstream;
 mod verdict;
 
@@ -37,8 +43,14 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         tokens::routes(),
         devices::routes(),
         module_identities::routes(),
+        twins::routes(),
+        module_twins::routes(),
+        edge_environment::routes(),
         service_policies::routes(),
+        keys::routes(),
         clients::routes(),
+        method_calls::routes(),
+        commands::routes(),
         modules::routes(),
         swaps::routes(),
         module_state::routes(),

@@ -44,7 +44,7 @@ async fn list(
     let name = |found: &weir_hub::Registered| {
         found.record.identity.module.as_ref().map(ToString::to_string).unwrap_or_default()
     };
-    Ok(wanted.page(found, name, |found| identity::view(&found, false)))
+    Ok(wanted.page(found, name, |found| identity::view(&hub, &found, false)))
 }
 
 /// Shows a module's identity.

@@ -165,7 +165,8 @@ async fn no_request_makes_the_hub_fail() {
     for _ in 0..CASES / 100 {
         tokens.push(hub.token(&["*:admin"]).await);
     }
-    let all: Vec<_> = operations().collect();
+    // A stream of events has no end; what is wrong with a request for one is tested beside it.
+    let all: Vec<_> = operations().filter(|(path, ..)| *path != "/api/v1/events").collect();
     let mut runner = TestRunner::deterministic();
     let strategy = (
         prop::sample::select(all),

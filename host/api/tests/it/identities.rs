@@ -126,11 +126,37 @@ async fn who_is_connected_is_listed() {
     let hub = TestHub::start().await;
     hub.put("/api/v1/devices/pump-1", json!({})).await;
     let identity = weir_core::id::Identity::device("pump-1".parse().unwrap());
-    let proven = weir_hub::authenticate::Proven { identity, expires: None };
+    let proven = weir_hub::authenticate::Proven::trusted(identity);
     let session = hub.hub.connect(proven, "mqtt", "192.0.2.7:1").unwrap();
     let list = hub.get("/api/v1/clients").await;
     assert_eq!(list.json["items"][0]["deviceId"], "pump-1");
     assert_eq!(list.json["items"][0]["peer"], "192.0.2.7:1");
     drop(session);
     assert_eq!(hub.get("/api/v1/clients").await.json["items"], json!([]));
+}
+
+#[tokio::test]
+async fn the_environment_of_a_module_names_all_that_an_sdk_needs_and_no_secret() {
+    let hub = TestHub::start().await;
+    let path = format!("/api/v1/devices/{EDGE}/modules/$sender");
+    let made = hub.put(&path, json!({"authentication": {"type": "sas"}})).await;
+    let answer = hub.get("/api/v1/edge-environment/$sender").await;
+    let expected = json!({
+        "IOTEDGE_APIVERSION": "2021-12-07",
+        "IOTEDGE_AUTHSCHEME": "sasToken",
+        "IOTEDGE_DEVICEID": EDGE,
+        "IOTEDGE_GATEWAYHOSTNAME": "gw",
+        "IOTEDGE_IOTHUBHOSTNAME": "hub.example",
+        "IOTEDGE_MODULEGENERATIONID": made.json["generationId"],
+        "IOTEDGE_MODULEID": "$sender",
+        "IOTEDGE_WORKLOADURI": "unix:///data/run/workload/=24sender.sock",
+    });
+    assert_eq!(answer.json["variables"], expected, "{made:?}");
+    let http = hub.get("/api/v1/edge-environment/$sender?transport=http").await;
+    assert_eq!(http.json["variables"]["IOTEDGE_WORKLOADURI"], "http://127.0.0.1:15580/");
+    let refused = hub.get("/api/v1/edge-environment/nobody").await;
+    assert_eq!(refused.refusal(), (404, "not-found"));
+    hub.put(&path, json!({"authentication": {"type": "certificateAuthority"}})).await;
+    let refused = hub.get("/api/v1/edge-environment/$sender").await;
+    assert_eq!(refused.refusal(), (409, "conflict"));
 }

@@ -13,10 +13,11 @@ use tokio::sync::Semaphore;
 use weir_core::clock::Timestamp;
 use weir_core::digest::Digest;
 use weir_core::id::OutputName;
+use weir_core::method::MethodAnswer;
 use weir_core::module_state::ModuleState;
 use weir_core::port::{
-    Answer, Batch, BoxFuture, ComponentFacts, Consumer, Fault, Instance, InstanceUsage,
-    ModuleRuntime, ModuleStart, Outcome, RuntimeError,
+    Answer, Batch, BoxFuture, Called, ComponentFacts, Consumer, DesiredChange, Fault, Handlers,
+    Instance, InstanceUsage, ModuleRuntime, ModuleStart, Outcome, RuntimeError,
 };
 
 pub(crate) struct Runtime {
@@ -112,6 +113,21 @@ impl Consumer for Stub {
 impl Instance for Stub {
     fn deliver_within(&self, batch: Batch, _: Duration) -> BoxFuture<'_, Result<Answer, Fault>> {
         self.deliver(batch)
+    }
+
+    fn handlers(&self) -> Handlers {
+        Handlers::default()
+    }
+
+    fn call_method(&self, _: &str, _: Bytes) -> BoxFuture<'_, Result<Called<MethodAnswer>, Fault>> {
+        unreachable!("it has no handler for methods")
+    }
+
+    fn desired_changed(
+        &self,
+        _: DesiredChange,
+    ) -> BoxFuture<'_, Result<Called<Result<(), String>>, Fault>> {
+        unreachable!("it has no handler for desired properties")
     }
 
     fn stop(&self) -> BoxFuture<'_, Result<Answer, Fault>> {

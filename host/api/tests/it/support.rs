@@ -128,7 +128,7 @@ impl TestHub {
     /// A device sends messages; resolves when they are on disk.
     pub(crate) async fn send(&self, device: &str, bodies: &[&str]) {
         let identity = Identity::device(device.parse().unwrap());
-        let session = self.hub.connect(Proven { identity, expires: None }, "test", "here").unwrap();
+        let session = self.hub.connect(Proven::trusted(identity), "test", "here").unwrap();
         let mut intake = session.intake();
         let batch = bodies.iter().map(|body| Publication {
             message: Message { body: body.as_bytes().to_vec().into(), ..Message::default() },
@@ -164,13 +164,22 @@ async fn open(
         queues: QueueDefaults::default(),
         max_clients: 100,
         device_roots: Vec::new(),
+        module_certificates: false,
     };
     let parts = Parts { store, report, start, runtime: runtime.clone(), upstream: None };
     let hub = Hub::start(config, clock.clone(), parts, tasks).await.unwrap();
     let admin = hub.tokens().ensure_admin(&hub, false).await.unwrap();
     hub.set_ready(true);
     let listeners = vec![("api".to_owned(), "127.0.0.1:8420".to_owned())];
-    let options = weir_api::Options { listeners, logs: logs.clone(), tls: None };
+    let options = weir_api::Options {
+        listeners,
+        logs: logs.clone(),
+        workload: weir_api::workload::Places {
+            sockets: Some("/data/run/workload".into()),
+            http: "127.0.0.1:15580".parse().ok(),
+        },
+        tls: None,
+    };
     let router = weir_api::router(hub.clone(), options);
     (hub, router, admin.map(|text| text.to_string()))
 }

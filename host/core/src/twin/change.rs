@@ -50,7 +50,7 @@ impl TwinChange {
         let patch = |section, pointer: &str, map: Option<Map<String, Value>>| {
             let Some(map) = map else { return Ok(None) };
             let checked = check_size(section, &map);
-            checked.map_err(|problem| TwinProblem { pointer: pointer.to_owned(), ..problem })?;
+            checked.map_err(|problem| problem.below(pointer))?;
             Ok(Some(Patch(map)))
         };
         let desired = patch(Section::Desired, "/properties/desired", found.desired)?;

@@ -80,6 +80,15 @@ pub enum Problem {
     Nothing,
 }
 
+impl TwinProblem {
+    /// The same in a larger document, of which this one stands at `pointer`.
+    #[must_use]
+    pub fn below(mut self, pointer: &str) -> Self {
+        self.pointer.insert_str(0, pointer);
+        self
+    }
+}
+
 impl Patch {
     /// Reads and validates a patch. `$version` and `$metadata` at the top, which SDKs send along, are
     /// ignored.

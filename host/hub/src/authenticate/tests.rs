@@ -261,7 +261,41 @@ fn a_module_cannot_prove_itself_by_certificate() {
     let der = self_signed(&params("filter"));
     let primary = thumbprint(&digest::SHA256, &der);
     let own = record(module(), Authentication::SelfSigned { primary, secondary: None });
-    assert_eq!(show(&gate(), &own, &[der], NOW), Err(Refusal::CertificateNotAllowed));
+    assert_eq!(
+        show(&gate(), &own, std::slice::from_ref(&der), NOW),
+        Err(Refusal::CertificateNotAllowed)
+    );
+}
+
+/// The record of the device is at hand in this one.
+fn show_module(
+    gate: &Authenticator,
+    own: &IdentityRecord,
+    der: Vec<u8>,
+) -> Result<Proven, Refusal> {
+    let device = device_record();
+    let records = Records { own: Some(own), device: Some(&device) };
+    gate.authenticate(records, Credentials::Certificates(&[der]), NOW)
+}
+
+#[test]
+fn where_policy_allows_it_a_module_proves_itself_by_certificate() {
+    let own_name = module().to_string();
+    let der = self_signed(&params("any name"));
+    let primary = thumbprint(&digest::SHA256, &der);
+    let own = record(module(), Authentication::SelfSigned { primary, secondary: None });
+    let open = gate().with_module_certificates(true);
+    assert_eq!(show_module(&open, &own, der.clone()).unwrap().identity, module());
+    assert_eq!(show_module(&gate(), &own, der), Err(Refusal::CertificateNotAllowed));
+    let root = authority("root");
+    let own = record(module(), Authentication::CertificateAuthority);
+    let gate = Authenticator::new(HUB, GATEWAY, &[root.der().to_vec()]).unwrap();
+    let open = gate.with_module_certificates(true);
+    let signed = |name: &str| issued(&params(name), &root);
+    assert!(show_module(&open, &own, signed(&own_name)).is_ok());
+    for another in [module().device.as_str(), module().module.unwrap().as_str()] {
+        assert_eq!(show_module(&open, &own, signed(another)), Err(Refusal::CommonName));
+    }
 }
 
 #[test]

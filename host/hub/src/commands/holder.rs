@@ -23,6 +23,14 @@ pub struct Commands {
     holder: watch::Receiver<Option<Holder>>,
 }
 
+/// Says what becomes of the commands of one hold, also while [`Commands::next`] is under way.
+#[derive(Clone)]
+pub struct Settler {
+    hub: Hub,
+    slot: Arc<Slot>,
+    me: Holder,
+}
+
 impl super::CommandQueues {
     /// The client of this session holds the queue from now on; who held it before gets no more, and
     /// what he had not settled comes again.
@@ -88,8 +96,28 @@ impl Commands {
         }
     }
 
-    /// Says what becomes of a command; resolves after the commit. The future does not borrow this, so
-    /// that several may be under way beside [`Commands::next`].
+    /// As [`Settler::settle`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn settle(
+        &self,
+        lock: LockToken,
+        settlement: Settlement,
+    ) -> impl Future<Output = Result<(), CommandError>> + Send + use<> {
+        self.settler().settle(lock, settlement)
+    }
+
+    /// For who waits for the next command in a future that owns this.
+    #[must_use]
+    pub fn settler(&self) -> Settler {
+        Settler { hub: self.hub.clone(), slot: Arc::clone(&self.slot), me: self.me }
+    }
+}
+
+impl Settler {
+    /// Says what becomes of a command; resolves after the commit. The future borrows nothing, so that
+    /// several may be under way.
     ///
     /// # Errors
     /// [`CommandError::LockLost`], or when the store cannot be written: the lock is in force then.

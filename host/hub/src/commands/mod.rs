@@ -15,7 +15,7 @@ mod queue;
 
 pub use error::CommandError;
 pub use feedback::FEEDBACK;
-pub use holder::Commands;
+pub use holder::{Commands, Settler};
 
 use crate::Hub;
 use crate::sync::lock;
@@ -64,8 +64,11 @@ impl CommandQueues {
     pub(crate) async fn load(&self, hub: &Hub) -> Result<(), weir_store::Error> {
         for (endpoint, name) in hub.store().endpoint_names() {
             let Some(identity) = name.strip_prefix(PREFIX).and_then(identity_of) else { continue };
-            if hub.identities().get(&identity).is_none() {
-                hub.store().purge(endpoint).await?;
+            // Its deletion did not come so far. What is left is better lost late than the hub's start.
+            if hub.identities().get(&identity).is_none()
+                && let Err(error) = hub.store().purge(endpoint).await
+            {
+                tracing::warn!(%identity, %error, "commands of a deleted identity are left");
             }
             let queue = Queue::open(hub, endpoint, &identity)?;
             self.slot(&identity).set_queue(queue);
@@ -243,7 +246,8 @@ fn hub_itself(hub: &Hub) -> Identity {
     Identity::module(hub.edge_device().clone(), name)
 }
 
-fn identity_of(text: &str) -> Option<Identity> {
+/// An identity as it prints itself.
+pub(crate) fn identity_of(text: &str) -> Option<Identity> {
     match text.split_once('/') {
         Some((device, module)) => {
             Some(Identity::module(device.parse().ok()?, module.parse().ok()?))

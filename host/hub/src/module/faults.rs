@@ -3,9 +3,10 @@
 //! Used by the runner only. Invariant: a message is given up only when the module fails on it alone,
 //! and never by a version on probation.
 
-use super::effects::{Emitted, Held};
+use super::effects::Held;
 use super::parts::Part;
-use super::runner::Runner;
+use super::runner::{Runner, Submitted};
+use super::settling::Noted;
 use super::{CounterView, State};
 use crate::explain::Fate;
 use std::time::Duration;
@@ -23,6 +24,32 @@ impl Runner {
         self.instance = None;
         self.reason = StartReason::Recover;
         self.answer_fault(part, &fault).await;
+        self.undo_unanswered(&fault).await;
+    }
+
+    /// The same for a call beside the batches; `counts` against the circuit. True when the version
+    /// before took over.
+    pub(super) async fn call_fault(&mut self, fault: &Fault, counts: bool) -> bool {
+        self.instance = None;
+        self.reason = StartReason::Recover;
+        self.counters.fault();
+        self.note(&fault.to_string());
+        let went_back = self.probation.is_some();
+        if went_back {
+            warn!(module = %self.identity, error = %fault, "a version on probation failed");
+            self.go_back(&fault.to_string()).await;
+        } else {
+            warn!(module = %self.identity, error = %fault, "module call failed");
+            if counts && self.circuit.fault(self.hub.clock().now(), false) {
+                error!(module = %self.identity, "the module failed too often and rests");
+                self.set_state(State::CircuitOpen);
+            }
+        }
+        self.undo_unanswered(fault).await;
+        went_back
+    }
+
+    async fn undo_unanswered(&mut self, fault: &Fault) {
         if !fault.is_guest() {
             self.flush().await;
             self.reload_state().await;
@@ -110,6 +137,7 @@ impl Runner {
             self.hub.explanations().settle(id, module, Fate::Rejected);
             change.settle.push((held.endpoint, held.entry.sequence, disposition.clone()));
         }
-        self.submit(entries, change, Emitted::default(), tally).await;
+        let submitted = Submitted { entries, answered: None };
+        self.submit(submitted, change, Noted { tally, ..Noted::default() }).await;
     }
 }

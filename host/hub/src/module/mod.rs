@@ -3,7 +3,9 @@
 //! [`Modules`] is the service behind the API; each running module is a [`runner::Runner`] task that
 //! listens to [`Control`] messages. The store is the truth about versions.
 
+mod calls;
 mod circuit;
+mod desired;
 mod effects;
 mod faults;
 mod holding;
@@ -27,12 +29,13 @@ use version::Version;
 use weir_core::clock::Timestamp;
 use weir_core::digest::Digest;
 use weir_core::module_state::ModuleState;
+use weir_core::module_twin::ModuleTwin;
 use weir_core::port::{Answer, Instance, InstanceUsage, Outcome};
 
 /// What a running module can be told.
 enum Control {
-    /// Give a copy of the state, taken between two batches.
-    Fork(oneshot::Sender<Arc<Mutex<ModuleState>>>),
+    /// Give a copy of state and twin, taken between two batches.
+    Fork(oneshot::Sender<(ModuleState, ModuleTwin)>),
     /// Take another version.
     Switch(Box<Switch>),
     /// End; the queues stay.
@@ -44,6 +47,7 @@ struct Switch {
     version: Version,
     instance: Arc<dyn Instance>,
     state: Arc<Mutex<ModuleState>>,
+    twin: Arc<Mutex<ModuleTwin>>,
     done: oneshot::Sender<Result<(), String>>,
 }
 
@@ -142,6 +146,11 @@ pub struct CounterView {
 }
 
 impl CounterView {
+    /// What a call beside the batches did.
+    fn of_effects(effects: &Answer) -> Self {
+        Self { emitted: effects.sends.len() as u64, ..Self::default() }
+    }
+
     /// What one call did, when its change is on disk.
     fn of_call(messages: usize, answer: &Answer) -> Self {
         let mut view = Self {

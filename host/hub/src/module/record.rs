@@ -58,13 +58,14 @@ fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("rows have only text keys")
 }
 
-/// Records that `version` takes over; all of it in one transaction: this is the switch.
+/// Records that `version` takes over at a time, with what it begins with; all of it in one transaction:
+/// this is the switch.
 pub(crate) async fn install(
     store: &Store,
     name: &str,
     version: &Version,
     previous: Option<u32>,
-    at: Timestamp,
+    (at, with): (Timestamp, Vec<Write>),
     expect: Expect,
 ) -> Result<u64, WriteError> {
     let row = ModuleRow { version: version.number, previous, newest: version.number };
@@ -91,6 +92,7 @@ pub(crate) async fn install(
         body: None,
         expect: Expect::Any,
     }));
+    writes.extend(with);
     Ok(store.write(writes).await?[0])
 }
 
@@ -146,6 +148,7 @@ pub(crate) async fn delete(store: &Store, name: &str, expect: Expect) -> Result<
         let key = version_key(name, version.number);
         writes.push(Write { kind: VERSION, key, body: None, expect: Expect::Any });
     }
+    writes.extend(super::desired::deletions(store, name, &[]).await?);
     store.write(writes).await.map(drop)
 }
 

@@ -13,7 +13,9 @@
 //! 4. A version on probation that faults is replaced by the one before it; nothing is dead-lettered
 //!    by a version on probation.
 
+use super::calls::{Answered, Call};
 use super::circuit::Circuit;
+use super::desired::{self, Desired};
 use super::effects::{Held, number};
 use super::holding::Holding;
 use super::parts::{Input, Part, next_part};
@@ -23,6 +25,7 @@ use crate::Hub;
 use crate::events::Topic;
 use crate::routes::InForce;
 use crate::tasks::Stop;
+use crate::twins::DesiredPatches;
 use futures::stream::{FuturesOrdered, StreamExt};
 use serde_json::json;
 use std::collections::VecDeque;
@@ -33,11 +36,31 @@ use weir_core::backoff::Backoff;
 use weir_core::id::Identity;
 use weir_core::limits;
 use weir_core::module_state::ModuleState;
+use weir_core::module_twin::ModuleTwin;
 use weir_core::port::{Batch, BoxFuture, Delivery, Instance, StartReason};
-use weir_store::{Chain, CommitError, Committed};
+use weir_store::{Chain, CommitError};
 
-pub(super) type Commits =
-    FuturesOrdered<BoxFuture<'static, (Vec<Held>, Result<Committed, CommitError>)>>;
+/// What was handed to the store.
+pub(super) struct Submitted {
+    /// Come again when it is refused.
+    pub(super) entries: Vec<Held>,
+    /// Whoever waits for it to be on disk.
+    pub(super) answered: Option<Answered>,
+}
+
+impl Submitted {
+    /// Tells whoever waits for it.
+    pub(super) fn told(self, module: &Identity, stored: bool) -> Vec<Held> {
+        match self.answered {
+            Some(answered) if stored => answered.give(),
+            Some(answered) => answered.undo(module),
+            None => {}
+        }
+        self.entries
+    }
+}
+
+pub(super) type Commits = FuturesOrdered<BoxFuture<'static, (Submitted, Result<(), CommitError>)>>;
 
 /// The task of one module.
 pub(crate) struct Runner {
@@ -47,6 +70,15 @@ pub(crate) struct Runner {
     pub(super) previous: Option<Version>,
     pub(super) probation: Option<Probation>,
     pub(super) state: Arc<Mutex<ModuleState>>,
+    pub(super) twin: Arc<Mutex<ModuleTwin>>,
+    pub(super) desired: Desired,
+    /// Comes when the desired properties have changed.
+    news: mpsc::Receiver<()>,
+    /// While it lives the hub keeps the twin in memory, and with it reports that are not committed.
+    _twin: DesiredPatches,
+    calls: mpsc::Receiver<Call>,
+    /// A call that goes to the old version because the new one failed on it.
+    pub(super) again: Option<Call>,
     pub(super) control: mpsc::Receiver<Control>,
     pub(super) report: watch::Sender<Report>,
     pub(super) counters: Arc<Counters>,
@@ -69,7 +101,10 @@ pub(crate) struct Runner {
 pub(super) enum Event {
     Drain,
     Control(Option<Control>),
-    Committed(Vec<Held>, Result<Committed, CommitError>),
+    Committed(Submitted, Result<(), CommitError>),
+    /// The desired properties are to be looked at.
+    Desired,
+    Call(Call),
     Part(Part),
 }
 
@@ -79,11 +114,14 @@ impl Runner {
         identity: Identity,
         version: Version,
         state: Arc<Mutex<ModuleState>>,
-        channels: (mpsc::Receiver<Control>, watch::Sender<Report>),
+        channels: (mpsc::Receiver<Control>, mpsc::Receiver<Call>, watch::Sender<Report>),
         counters: Arc<Counters>,
     ) -> Self {
         let circuit = Circuit::new(version.spec.errors.open_after.0);
         let chain = hub.store().chain();
+        // Until it runs nobody listens.
+        let news = mpsc::channel(1).1;
+        let watched = hub.twins().watch(&hub, &identity);
         Self {
             hub,
             identity,
@@ -91,8 +129,14 @@ impl Runner {
             previous: None,
             probation: None,
             state,
+            twin: Arc::default(),
+            desired: Desired::default(),
+            news,
+            _twin: watched,
+            calls: channels.1,
+            again: None,
             control: channels.0,
-            report: channels.1,
+            report: channels.2,
             counters,
             instance: None,
             readers: Vec::new(),
@@ -111,6 +155,7 @@ impl Runner {
 
     /// Runs until asked to stop; the inputs' queues stay.
     pub(super) async fn run(mut self, stop: Stop, _routes: InForce) {
+        self.news = desired::news(&self.hub, &self.identity);
         self.open_inputs().await;
         while !self.stopped {
             if self.instance.is_none() && !self.start(&stop).await {
@@ -119,10 +164,12 @@ impl Runner {
                 }
                 continue;
             }
-            match self.event(&stop).await {
+            match self.event(&stop, true).await {
                 Event::Drain | Event::Control(None) => break,
                 Event::Control(Some(control)) => self.control(control).await,
-                Event::Committed(entries, result) => self.committed(entries, result).await,
+                Event::Committed(submitted, result) => self.committed(submitted, result).await,
+                Event::Desired => self.offer_desired().await,
+                Event::Call(call) => self.call(call).await,
                 Event::Part(part) => self.handle(part).await,
             }
         }
@@ -131,8 +178,13 @@ impl Runner {
         }
     }
 
-    pub(super) async fn event(&mut self, stop: &Stop) -> Event {
+    /// What is to be done next; messages only with `parts`.
+    pub(super) async fn event(&mut self, stop: &Stop, parts: bool) -> Event {
         let room = self.commits.len() < limits::BATCHES_AHEAD;
+        let works = self.instance.is_some() && room;
+        if let Some(call) = self.again.take_if(|_| works) {
+            return Event::Call(call);
+        }
         let next = next_part(
             &mut self.parts,
             &mut self.readers,
@@ -141,12 +193,27 @@ impl Runner {
             usize::from(self.version.spec.batch.messages),
             usize::try_from(self.version.spec.batch.bytes.0).unwrap_or(limits::BATCH_BYTES),
         );
+        let (news, calls, due) = (&mut self.news, &mut self.calls, self.desired.due);
+        let desired = async move {
+            if !due && news.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+        };
+        // Neither messages nor calls starve the others.
+        let work = async {
+            tokio::select! {
+                part = next, if parts && room => Event::Part(part),
+                Some(call) = calls.recv(), if room => Event::Call(call),
+                else => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = stop.draining() => Event::Drain,
             control = self.control.recv() => Event::Control(control),
-            Some((entries, result)) = self.commits.next() => Event::Committed(entries, result),
-            part = next, if room => Event::Part(part),
+            Some((submitted, result)) = self.commits.next() => Event::Committed(submitted, result),
+            () = desired, if works => Event::Desired,
+            work = work => work,
         }
     }
 

@@ -1,5 +1,7 @@
 //! The service behind `/api/v1/modules`: install, exchange, remove, look at.
 
+use super::calls::Call;
+use super::desired;
 use super::record::{self, VersionRow};
 use super::runner::Runner;
 use super::version::{Probation, Version};
@@ -126,16 +128,17 @@ impl ModuleError {
     }
 }
 
-struct Running {
+pub(super) struct Running {
     control: mpsc::Sender<Control>,
-    report: watch::Receiver<Report>,
+    pub(super) calls: mpsc::Sender<Call>,
+    pub(super) report: watch::Receiver<Report>,
     counters: Arc<Counters>,
 }
 
 /// All Wasm modules of the hub.
 #[derive(Default)]
 pub struct Modules {
-    running: Mutex<BTreeMap<ModuleId, Running>>,
+    pub(super) running: Mutex<BTreeMap<ModuleId, Running>>,
     /// One change at a time: installs and swaps read, start and record.
     changing: tokio::sync::Mutex<()>,
     routes: OnceLock<InForce>,
@@ -185,6 +188,7 @@ impl Modules {
         let state = Arc::new(Mutex::new(ModuleState::new(values, quota)));
         let identity = Identity::module(hub.edge_device().clone(), module.clone());
         let (control, commands) = mpsc::channel(4);
+        let (calls, called) = mpsc::channel(weir_core::limits::METHOD_CALLS_PER_TARGET);
         let (reporter, report) = watch::channel(Report {
             state: State::Starting,
             version: version.number,
@@ -195,7 +199,7 @@ impl Modules {
             last_return: None,
         });
         let counters = Arc::new(Counters::default());
-        let channels = (commands, reporter);
+        let channels = (commands, called, reporter);
         let mut runner =
             Runner::new(hub.clone(), identity, version, state, channels, Arc::clone(&counters));
         if previous.is_some() {
@@ -203,7 +207,13 @@ impl Modules {
             runner.previous = previous;
         }
         hub.release_inputs(module).await;
-        lock(&self.running).insert(module.clone(), Running { control, report, counters });
+        let running = Running { control, calls, report, counters };
+        lock(&self.running).insert(module.clone(), running);
+        // Only now is there a twin of this name.
+        if let Err(cause) = runner.reload_twin().await {
+            lock(&self.running).remove(module);
+            return Err(cause);
+        }
         Ok(runner)
     }
 
@@ -277,12 +287,16 @@ impl Modules {
         // A first version that does not start is not installed.
         let empty = Arc::new(Mutex::new(ModuleState::new(BTreeMap::new(), 0)));
         let identity = Identity::module(hub.edge_device().clone(), name.clone());
-        let trial = version.start(&identity, StartReason::Cold, empty);
+        let (twin, _) = desired::load(hub, &identity, &version).await?;
+        let twin = Arc::new(Mutex::new(twin));
+        let trial = version.start(&identity, StartReason::Cold, empty, Arc::clone(&twin));
         let started = hub.runtime().start(trial).await;
         let instance = started.map_err(|cause| ModuleError::Start(cause.to_string()))?;
         drop(instance.stop().await);
-        let now = hub.clock().now();
-        record::install(hub.store(), name.as_str(), &version, None, now, Expect::Absent)
+        let in_force = desired::of(&*instance, &twin);
+        let kept = desired::begin(hub.store(), name.as_str(), 1, None, in_force).await?;
+        let with = (hub.clock().now(), kept);
+        record::install(hub.store(), name.as_str(), &version, None, with, Expect::Absent)
             .await
             .map_err(|error| mismatch(name, error))?;
         let runner = self.enter(hub, name, version, None).await?;
@@ -308,13 +322,16 @@ impl Modules {
         let version = Version { number: row.newest + 1, spec: Arc::new(spec) };
         let (reply, forked) = oneshot::channel();
         control.send(Control::Fork(reply)).await.map_err(|_| stopping())?;
-        let state = forked.await.map_err(|_| stopping())?;
+        let (state, twin) = forked.await.map_err(|_| stopping())?;
         let identity = Identity::module(hub.edge_device().clone(), name.clone());
-        let start = version.start(&identity, StartReason::Upgrade, Arc::clone(&state));
+        let twin = desired::inherit(hub, &identity, &version, twin).await?;
+        let (state, twin) = (Arc::new(Mutex::new(state)), Arc::new(Mutex::new(twin)));
+        let shared = (Arc::clone(&state), Arc::clone(&twin));
+        let start = version.start(&identity, StartReason::Upgrade, shared.0, shared.1);
         let instance = hub.runtime().start(start).await;
         let instance = instance.map_err(|cause| ModuleError::Start(cause.to_string()))?;
         let (done, switched) = oneshot::channel();
-        let switch = Switch { version, instance, state, done };
+        let switch = Switch { version, instance, state, twin, done };
         control.send(Control::Switch(Box::new(switch))).await.map_err(|_| stopping())?;
         switched.await.map_err(|_| stopping())?.map_err(ModuleError::Start)?;
         Ok(ModuleChange::Switched)

@@ -33,11 +33,13 @@ impl Runner {
             return false;
         }
         self.set_state(State::Starting);
-        let start = self.version.start(&self.identity, self.reason, Arc::clone(&self.state));
+        let (state, twin) = (Arc::clone(&self.state), Arc::clone(&self.twin));
+        let start = self.version.start(&self.identity, self.reason, state, twin);
         match self.hub.runtime().start(start).await {
             Ok(instance) => {
                 self.restart.reset();
                 self.replace_instance(Some(instance));
+                self.desired.due = true;
                 self.set_state(State::Running);
                 true
             }
@@ -61,10 +63,14 @@ impl Runner {
         let bypass = self.version.spec.errors.when_open == WhenOpen::Bypass;
         let until = tokio::time::sleep(wait);
         tokio::pin!(until);
+        if let Some(call) = self.again.take() {
+            self.hang_up(call);
+        }
         loop {
             let event = tokio::select! {
                 () = &mut until => return,
-                event = self.event(stop) => event,
+                // Nothing is taken from the queues while the module rests.
+                event = self.event(stop, bypass) => event,
             };
             match event {
                 Event::Drain | Event::Control(None) => return,
@@ -72,8 +78,10 @@ impl Runner {
                     self.control(control).await;
                     return;
                 }
-                Event::Committed(entries, result) => self.committed(entries, result).await,
-                Event::Part(part) if bypass => {
+                Event::Committed(submitted, result) => self.committed(submitted, result).await,
+                Event::Call(call) => self.hang_up(call),
+                Event::Desired => {}
+                Event::Part(part) => {
                     let Some(part) = self.end_loops(part).await else { continue };
                     let answer = Answer {
                         outcomes: vec![Outcome::Pass { output: 0 }; part.entries.len()],
@@ -81,32 +89,25 @@ impl Runner {
                     };
                     self.settle(part.entries, answer, CounterView::default()).await;
                 }
-                Event::Part(part) => {
-                    self.parts.push_front(part);
-                    // Nothing is taken from the queues while the module rests.
-                    tokio::select! {
-                        () = &mut until => return,
-                        () = stop.draining() => return,
-                        control = self.control.recv() => match control {
-                            Some(control) => { self.control(control).await; return; }
-                            None => return,
-                        },
-                    }
-                }
             }
         }
     }
 
-    /// Reads the state anew when everything submitted is on disk or undone; false when it could not.
+    /// Reads state and twin anew when everything submitted is on disk or undone; false when it could not.
     pub(super) async fn reload_state(&mut self) -> bool {
         let module = self.identity.module.as_ref().map(ToString::to_string).unwrap_or_default();
         let quota = usize::try_from(self.version.spec.limits.state.0).unwrap_or(usize::MAX);
-        match self.hub.store().module_state(&module).await {
+        let read = async {
+            let values = self.hub.store().module_state(&module).await?;
+            self.reload_twin().await?;
+            Ok(values)
+        };
+        match read.await {
             Ok(values) => {
                 *crate::sync::lock(&self.state) = ModuleState::new(values, quota);
                 self.stale = false;
             }
-            Err(cause) => {
+            Err::<_, weir_store::Error>(cause) => {
                 error!(module, error = %cause, "the module's state could not be read");
                 self.stale = true;
             }
@@ -165,7 +166,8 @@ impl Runner {
         {
             self.settle(Vec::new(), answer, CounterView::default()).await;
         }
-        while let Some((_, result)) = self.commits.next().await {
+        while let Some((submitted, result)) = self.commits.next().await {
+            submitted.told(&self.identity, result.is_ok());
             if let Err(error) = result {
                 warn!(module = %self.identity, error = %error, "the module's last work was not stored, it will be done again");
                 break;

@@ -5,12 +5,13 @@
 //! transaction that records the version is the switch. From then on the new version is on
 //! probation; its first fault brings the old one back and delivers the batch to it.
 
+use super::desired::{self, Desired};
 use super::runner::Runner;
 use super::version::Probation;
 use super::{Control, CounterView, State, Switch, record};
 use crate::events::Topic;
+use crate::sync::lock;
 use serde_json::json;
-use std::sync::Arc;
 use tracing::{error, info, warn};
 use weir_core::module_state::ModuleState;
 use weir_core::port::StartReason;
@@ -20,8 +21,9 @@ impl Runner {
     pub(super) async fn control(&mut self, control: Control) {
         match control {
             Control::Fork(reply) => {
-                let copy = crate::sync::lock(&self.state).clone();
-                drop(reply.send(Arc::new(std::sync::Mutex::new(copy))));
+                let state = lock(&self.state).clone();
+                let twin = lock(&self.twin).clone();
+                drop(reply.send((state, twin)));
             }
             Control::Switch(switch) => self.switch(*switch).await,
             Control::Stop(done) => {
@@ -32,35 +34,39 @@ impl Runner {
     }
 
     async fn switch(&mut self, switch: Switch) {
-        let Switch { version, instance, state, done } = switch;
+        let Switch { version, instance, state, twin, done } = switch;
         self.retire().await;
         if self.stale && !self.reload_state().await {
             drop(done.send(Err("the module's state could not be read".to_owned())));
             return;
         }
-        let now = self.hub.clock().now();
         let before = Some(self.version.number);
-        let recorded = record::install(
-            self.hub.store(),
-            self.module_name(),
-            &version,
-            before,
-            now,
-            Expect::Present,
-        );
+        let in_force = desired::of(&*instance, &twin);
+        let (hub, name) = (self.hub.clone(), self.module_name().to_owned());
+        let recorded = async {
+            let store = hub.store();
+            let kept = desired::begin(store, &name, version.number, before, in_force).await?;
+            let with = (hub.clock().now(), kept);
+            record::install(store, &name, &version, before, with, Expect::Present).await
+        };
         if let Err(cause) = recorded.await {
             // The old version was stopped for nothing; it starts again.
             drop(done.send(Err(format!("the new version could not be recorded: {cause}"))));
             return;
         }
         let live = {
-            let mut live = crate::sync::lock(&self.state);
+            let mut live = lock(&self.state);
             std::mem::replace(&mut *live, ModuleState::new(Default::default(), 0))
         };
-        *crate::sync::lock(&state) = live;
+        *lock(&state) = live;
         let quota = usize::try_from(version.spec.limits.state.0).unwrap_or(usize::MAX);
-        crate::sync::lock(&state).set_quota(quota);
+        lock(&state).set_quota(quota);
         self.state = state;
+        // The reports of the old one go on, and what is in force is what the new one has started with.
+        let reported = lock(&self.twin).reported().clone();
+        lock(&twin).put_reported(reported);
+        self.twin = twin;
+        self.desired = Desired::of_new_version();
         self.previous = Some(std::mem::replace(&mut self.version, version));
         self.probation = Some(Probation::begin(self.hub.clock().now()));
         self.reset_circuit();
@@ -98,6 +104,8 @@ impl Runner {
         self.counters.returned();
         self.reset_circuit();
         self.reason = StartReason::Recover;
+        // Other desired properties may be in force for it.
+        self.reload_state().await;
         self.open_inputs().await;
         self.replace_instance(None);
         self.report_return(failed.number, why);

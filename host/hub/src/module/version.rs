@@ -6,6 +6,7 @@ use weir_core::id::Identity;
 use weir_core::limits;
 use weir_core::module::ModuleSpec;
 use weir_core::module_state::ModuleState;
+use weir_core::module_twin::ModuleTwin;
 use weir_core::port::{ModuleStart, StartReason};
 
 /// A specification with its number; code and configuration change together.
@@ -24,6 +25,7 @@ impl Version {
         identity: &Identity,
         reason: StartReason,
         state: Arc<Mutex<ModuleState>>,
+        twin: Arc<Mutex<ModuleTwin>>,
     ) -> ModuleStart {
         ModuleStart {
             identity: identity.clone(),
@@ -31,6 +33,7 @@ impl Version {
             component: self.spec.component,
             reason,
             state,
+            twin,
         }
     }
 }

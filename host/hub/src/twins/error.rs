@@ -14,6 +14,9 @@ pub enum TwinError {
     /// What was sent breaks a rule.
     #[error(transparent)]
     Refused(#[from] TwinProblem),
+    /// The desired properties of `$edgeHub` are no configuration of the hub.
+    #[error("the configuration of the hub is refused: {0}")]
+    Configuration(Box<crate::ConfigurationError>),
     /// It was changed in the meantime.
     #[error("the twin was changed in the meantime; its ETag is {present}")]
     Mismatch {
@@ -54,7 +57,7 @@ impl TwinError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Unknown(_) | Self::NoVersion { .. } => ErrorCode::NotFound,
-            Self::Refused(_) => ErrorCode::TwinRefused,
+            Self::Refused(_) | Self::Configuration(_) => ErrorCode::TwinRefused,
             Self::Mismatch { .. } => ErrorCode::VersionMismatch,
             Self::Reported => ErrorCode::InvalidRequest,
             Self::QueueFull => ErrorCode::QueueFull,
@@ -88,7 +91,9 @@ impl TwinError {
                 (404, "ModuleNotFound", 404_010)
             }
             Self::Unknown(_) => (404, "DeviceNotFound", 404_001),
-            Self::Refused(_) | Self::Reported => (400, "ArgumentInvalid", 400_004),
+            Self::Refused(_) | Self::Configuration(_) | Self::Reported => {
+                (400, "ArgumentInvalid", 400_004)
+            }
             Self::NoVersion { .. } => (404, "TwinNotFound", 404_000),
             Self::Mismatch { .. } => (412, "PreconditionFailed", 412_001),
             Self::QueueFull | Self::Unavailable | Self::Unanswered | Self::Store(_) => {

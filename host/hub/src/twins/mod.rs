@@ -14,18 +14,21 @@ mod error;
 mod history;
 mod record;
 mod report;
+mod together;
 mod watch;
 
 pub use error::TwinError;
 pub use history::{HistoryRow, Versions};
 pub use report::PlannedReport;
+pub(crate) use together::Plan;
 pub use watch::DesiredPatches;
 
 use crate::Hub;
+use crate::events::Topic;
 use crate::tasks::TaskKind;
 use cell::{Cell, Cells, Held};
 use record::{Kept, Known, Loaded, Row};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::future::Future;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -71,7 +74,8 @@ impl Twins {
     }
 
     /// An operator's change of desired properties and tags; gives the twin after it. With `expect` only
-    /// if the twin still has this tag. `author` is for the history.
+    /// if the twin still has this tag. `author` is for the history. The desired properties of `$edgeHub`
+    /// are the hub's own configuration, and put in force with the change.
     ///
     /// # Errors
     /// [`TwinError`].
@@ -83,6 +87,9 @@ impl Twins {
         expect: Option<Etag>,
         author: &str,
     ) -> Result<Twin, TwinError> {
+        if change.desired.is_some() && hub.is_hub_twin(of) {
+            return hub.configure(change, expect, author).await;
+        }
         let (of, author) = (of.clone(), author.to_owned());
         in_task(hub, move |hub| async move {
             let cell = hub.twins().cells.get(&of);
@@ -169,6 +176,42 @@ async fn operate(
     if expect.is_some_and(|expected| expected != present) {
         return Err(TwinError::Mismatch { present });
     }
+    let (prepared, documents) = prepare(hub, held, change, author).await?;
+    if !documents.is_empty() {
+        commit(hub, Change { documents, ..Change::default() }).await?;
+    }
+    Ok(prepared.enforce(hub, held))
+}
+
+/// A twin after a change that is not on disk yet.
+struct Prepared {
+    next: Loaded,
+    told: Option<DesiredPatch>,
+    changed: bool,
+}
+
+impl Prepared {
+    /// It is on disk now: puts it in force.
+    fn enforce(self, hub: &Hub, held: &mut Held<'_>) -> Twin {
+        let twin = self.next.twin();
+        if self.changed {
+            hub.tell(Topic::Twin, "changed", held.of(), versions_of(&twin));
+        }
+        *held.loaded() = self.next;
+        if let Some(patch) = self.told {
+            held.desired_changed(patch);
+        }
+        twin
+    }
+}
+
+/// The twin after a change, and the documents to be written; none when the change says nothing.
+async fn prepare(
+    hub: &Hub,
+    held: &mut Held<'_>,
+    change: &TwinChange,
+    author: &str,
+) -> Result<(Prepared, Vec<Write>), TwinError> {
     let now = hub.clock().now();
     let mut next = held.loaded().clone();
     let mut documents = Vec::new();
@@ -185,19 +228,17 @@ async fn operate(
     {
         next.tags = step.record(held.of(), &next.tags, now, author, &mut documents);
     }
-    if documents.is_empty() {
-        return Ok(next.twin());
+    if !documents.is_empty() {
+        let write = record::write_operated(held.of(), &next.desired, &next.tags);
+        next.operated_bytes = write.body.as_ref().map_or(0, String::len);
+        documents.push(write);
     }
-    let write = record::write_operated(held.of(), &next.desired, &next.tags);
-    next.operated_bytes = write.body.as_ref().map_or(0, String::len);
-    documents.push(write);
-    commit(hub, Change { documents, ..Change::default() }).await?;
-    let twin = next.twin();
-    *held.loaded() = next;
-    if let Some(patch) = told {
-        held.desired_changed(patch);
-    }
-    Ok(twin)
+    Ok((Prepared { next, told, changed: !documents.is_empty() }, documents))
+}
+
+/// What an event tells of a twin.
+fn versions_of(twin: &Twin) -> Value {
+    json!({ "etag": twin.etag().to_string(), "desired": twin.desired.version, "tags": twin.tags.version })
 }
 
 /// Before the history forgets the way back to what the client knows, that is written down.
@@ -239,11 +280,18 @@ impl Step {
         mode: Mode,
         now: Timestamp,
     ) -> Result<Option<Self>, TwinError> {
-        let (next, patch) = match mode {
+        let changed = match mode {
             Mode::Merge if patch.is_empty() => return Ok(None),
-            Mode::Merge => (kept.now.merged(section, patch, now)?, patch.clone()),
-            Mode::Replace => kept.now.replaced(section, patch, now)?,
+            Mode::Merge => kept.now.merged(section, patch, now).map(|next| (next, patch.clone())),
+            Mode::Replace => kept.now.replaced(section, patch, now),
         };
+        // An operator's body holds several sections.
+        let pointer = match section {
+            Section::Desired => "/properties/desired",
+            Section::Reported => "/properties/reported",
+            Section::Tags => "/tags",
+        };
+        let (next, patch) = changed.map_err(|problem| problem.below(pointer))?;
         Ok(Some(Self { section, next, patch }))
     }
 

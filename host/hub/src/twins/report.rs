@@ -7,6 +7,7 @@
 use super::record::{self, Kept, Loaded};
 use super::{Step, TwinError, Twins, commit, in_task};
 use crate::Hub;
+use crate::events::Topic;
 use weir_core::id::{Identity, MessageId};
 use weir_core::message::Message;
 use weir_core::properties::{Key, PropertiesBuilder, SystemProperty};
@@ -37,6 +38,7 @@ impl PlannedReport {
             hub.explanations().accept(id.0..id.0 + 1);
         }
         let cell = hub.twins().cell(&self.of);
+        told(hub, &self.of, self.version);
         // The identity may be gone meanwhile.
         let Ok(mut held) = cell.hold(hub, &self.of).await else { return };
         let loaded = held.loaded();
@@ -76,6 +78,7 @@ impl Twins {
             loaded.reported_bytes = bytes;
             loaded.ahead = None;
             hub.count_report(&of);
+            told(&hub, &of, version);
             Ok(version)
         })
         .await
@@ -109,6 +112,10 @@ impl Twins {
             held.loaded().ahead = None;
         }
     }
+}
+
+fn told(hub: &Hub, of: &Identity, version: u64) {
+    hub.tell(Topic::Twin, "reported", of, serde_json::json!({ "reported": version }));
 }
 
 fn plan(

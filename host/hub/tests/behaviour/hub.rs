@@ -1,7 +1,7 @@
 //! A hub whose modules are closures.
 
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,10 +10,11 @@ use weir_core::clock::Clock;
 use weir_core::digest::Digest;
 use weir_core::id::{Identity, ModuleId, OutputName};
 use weir_core::message::Message;
+use weir_core::method::MethodAnswer;
 use weir_core::module::{Ceilings, ModuleSpec};
 use weir_core::port::{
-    Answer, Batch, BoxFuture, ComponentFacts, Consumer, Delivery, Emission, Fault, Instance,
-    InstanceUsage, ModuleRuntime, ModuleStart, Outcome, RuntimeError,
+    Answer, Batch, BoxFuture, Called, ComponentFacts, Consumer, Delivery, DesiredChange, Emission,
+    Fault, Handlers, Instance, InstanceUsage, ModuleRuntime, ModuleStart, Outcome, RuntimeError,
 };
 use weir_core::sas;
 use weir_hub::authenticate::{Credentials, make_token};
@@ -36,12 +37,33 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What an instance does with a batch; it may remember.
 pub(crate) type Call = Box<dyn FnMut(&[Delivery]) -> Result<Answer, Fault> + Send>;
+/// What it does with a method.
+pub(crate) type Method = Box<dyn FnMut(&str, &[u8]) -> Result<Called<MethodAnswer>, Fault> + Send>;
+/// What it does with new desired properties.
+pub(crate) type Handler =
+    Box<dyn FnMut(&DesiredChange) -> Result<Called<Result<(), String>>, Fault> + Send>;
+
+/// An instance: what it does when it is called.
+pub(crate) struct Guest {
+    pub(crate) batch: Call,
+    pub(crate) method: Option<Method>,
+    pub(crate) desired: Option<Handler>,
+}
+
+impl From<Call> for Guest {
+    fn from(batch: Call) -> Self {
+        Self { batch, method: None, desired: None }
+    }
+}
+
 /// Makes instances; they are counted from 0.
-type Component = Arc<dyn Fn(usize, &ModuleStart) -> Call + Send + Sync>;
+type Component = Arc<dyn Fn(usize, &ModuleStart) -> Result<Guest, RuntimeError> + Send + Sync>;
 
 #[derive(Default)]
 struct Closures {
     components: Mutex<HashMap<Digest, (Component, usize)>>,
+    /// Components that are asked about new desired properties.
+    asked: Mutex<HashSet<Digest>>,
     times: Arc<Times>,
 }
 
@@ -49,27 +71,34 @@ struct Closures {
 type Times = Mutex<Vec<(usize, Option<Duration>)>>;
 
 struct Running {
-    call: Mutex<Call>,
+    guest: Mutex<Guest>,
+    handlers: Handlers,
     outputs: Vec<OutputName>,
     times: Arc<Times>,
 }
 
 impl ModuleRuntime for Closures {
     fn compile(&self, bytes: Bytes) -> BoxFuture<'_, Result<ComponentFacts, RuntimeError>> {
-        let bytes = bytes.len() as u64;
-        Box::pin(
-            async move { Ok(ComponentFacts { imports: Vec::new(), exports: Vec::new(), bytes }) },
-        )
+        let handler = "weir:module/twin-handler@0.1.0".to_owned();
+        let asked = self.asked.lock().unwrap().contains(&digest_of(&bytes));
+        let (imports, bytes) = (Vec::new(), bytes.len() as u64);
+        let exports = asked.then_some(handler).into_iter().collect();
+        Box::pin(async move { Ok(ComponentFacts { imports, exports, bytes }) })
     }
 
     fn start(&self, start: ModuleStart) -> BoxFuture<'_, Result<Arc<dyn Instance>, RuntimeError>> {
         let mut components = self.components.lock().unwrap();
         let (component, started) = components.get_mut(&start.component).unwrap();
-        let call = component(*started, &start);
+        let guest = component(*started, &start);
         *started += 1;
-        let outputs = start.spec.outputs.clone();
-        let running = Running { call: Mutex::new(call), outputs, times: Arc::clone(&self.times) };
-        Box::pin(async move { Ok(Arc::new(running) as Arc<dyn Instance>) })
+        let (outputs, times) = (start.spec.outputs.clone(), Arc::clone(&self.times));
+        Box::pin(async move {
+            let guest = guest?;
+            let handlers =
+                Handlers { methods: guest.method.is_some(), desired: guest.desired.is_some() };
+            let running = Running { guest: Mutex::new(guest), handlers, outputs, times };
+            Ok(Arc::new(running) as Arc<dyn Instance>)
+        })
     }
 
     fn forget(&self, _: &Digest) {}
@@ -84,13 +113,39 @@ impl Consumer for Running {
 impl Running {
     fn call(&self, batch: &Batch, time: Option<Duration>) -> Result<Answer, Fault> {
         self.times.lock().unwrap().push((batch.deliveries.len(), time));
-        (self.call.lock().unwrap())(&batch.deliveries)
+        (self.guest.lock().unwrap().batch)(&batch.deliveries)
     }
 }
 
 impl Instance for Running {
     fn deliver_within(&self, batch: Batch, time: Duration) -> BoxFuture<'_, Result<Answer, Fault>> {
         Box::pin(async move { self.call(&batch, Some(time)) })
+    }
+
+    fn handlers(&self) -> Handlers {
+        self.handlers
+    }
+
+    fn call_method(
+        &self,
+        name: &str,
+        body: Bytes,
+    ) -> BoxFuture<'_, Result<Called<MethodAnswer>, Fault>> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            let mut guest = self.guest.lock().unwrap();
+            (guest.method.as_mut().expect("it has methods"))(&name, &body)
+        })
+    }
+
+    fn desired_changed(
+        &self,
+        change: DesiredChange,
+    ) -> BoxFuture<'_, Result<Called<Result<(), String>>, Fault>> {
+        Box::pin(async move {
+            let mut guest = self.guest.lock().unwrap();
+            (guest.desired.as_mut().expect("it is asked"))(&change)
+        })
     }
 
     fn stop(&self) -> BoxFuture<'_, Result<Answer, Fault>> {
@@ -190,6 +245,7 @@ impl TestHub {
             queues: QueueDefaults::default(),
             max_clients: 100,
             device_roots: Vec::new(),
+            module_certificates: false,
         };
         let storage = TaskGroup::default();
         storage.spawn(TaskKind::Essential, "writer", |_| async {
@@ -206,6 +262,13 @@ impl TestHub {
     /// Stops it and starts it again on the same store.
     pub(crate) async fn restart(self) -> Self {
         self.restart_writable(async {}).await
+    }
+
+    /// Another hub on the files as they stand in this moment: what a kill would leave.
+    pub(crate) async fn killed(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(self.folder.path(), folder.path());
+        Self::open(folder, self.clock.clone(), Arc::clone(&self.runtime), async {}).await
     }
 
     /// As [`TestHub::restart`]; the store can be written when `writable` resolves.
@@ -238,9 +301,24 @@ impl TestHub {
         name: &'static str,
         component: impl Fn(usize, &ModuleStart) -> Call + Send + Sync + 'static,
     ) -> Digest {
+        self.upload(name, Arc::new(move |number, start| Ok(component(number, start).into()))).await
+    }
+
+    /// As [`TestHub::component`], of one that can be called, is asked about desired properties, or does
+    /// not start.
+    pub(crate) async fn guest(
+        &self,
+        name: &'static str,
+        component: impl Fn(usize, &ModuleStart) -> Result<Guest, RuntimeError> + Send + Sync + 'static,
+    ) -> Digest {
+        self.runtime.asked.lock().unwrap().insert(digest_of(name.as_bytes()));
+        self.upload(name, Arc::new(component)).await
+    }
+
+    async fn upload(&self, name: &'static str, component: Component) -> Digest {
         let bytes = Bytes::from_static(name.as_bytes());
         let digest = digest_of(&bytes);
-        self.runtime.components.lock().unwrap().insert(digest, (Arc::new(component), 0));
+        self.runtime.components.lock().unwrap().insert(digest, (component, 0));
         self.hub.artifacts().put(&self.hub, digest, bytes).await.unwrap();
         digest
     }
@@ -284,6 +362,11 @@ impl TestHub {
     }
 
     pub(crate) async fn connect(&self, identity: &Identity) -> Session {
+        self.connect_by(identity, "test").await
+    }
+
+    /// As [`TestHub::connect`], by the head of a protocol.
+    pub(crate) async fn connect_by(&self, identity: &Identity, protocol: &'static str) -> Session {
         if self.hub.identities().get(identity).is_none() {
             let spec = IdentitySpec::default();
             let identities = self.hub.identities();
@@ -291,7 +374,7 @@ impl TestHub {
         }
         let token = self.token(identity);
         let proven = self.hub.authenticate(identity, Credentials::of(Some(&token), &[])).unwrap();
-        self.hub.connect(proven, "test", "here").unwrap()
+        self.hub.connect(proven, protocol, "here").unwrap()
     }
 
     /// A token of an identity that exists, signed with its primary key.
@@ -360,6 +443,19 @@ impl TestHub {
         self.hub.store().close().await;
         assert_eq!(self.storage.shut_down(Duration::from_secs(1)).await, None);
         self.folder
+    }
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => {
+                std::fs::create_dir_all(&to).unwrap();
+                copy(&entry.path(), &to);
+            }
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
     }
 }
 

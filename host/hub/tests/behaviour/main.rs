@@ -2,6 +2,7 @@
 //! a real store in a temporary folder.
 #![expect(clippy::unwrap_used, reason = "this file is tests and their helpers")]
 
+mod authorisation;
 mod clients;
 mod commands;
 mod faults;
@@ -9,7 +10,10 @@ mod history;
 mod holding;
 mod hub;
 mod methods;
+mod methods_of_modules;
+mod presence;
 mod retrying;
 mod state;
 mod swapping;
 mod twins;
+mod twins_of_modules;

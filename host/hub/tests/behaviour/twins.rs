@@ -518,3 +518,68 @@ async fn a_watcher_that_is_given_up_anywhere_loses_nothing() {
     assert_eq!(has, hub.twin(&pump()).await.desired.value);
     hub.stop().await;
 }
+
+/// The bar: p99 at most 5 ms at 200 operations a second beside 1,000 messages a second. Not a test of
+/// every run: it measures the machine too. `cargo test --release -p weir-hub --test behaviour -- \
+/// --ignored --nocapture twins_beside_telemetry`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+#[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+async fn twins_beside_telemetry() {
+    use std::time::Instant;
+    const OPERATIONS: u32 = 2_000;
+    let hub = TestHub::start().await;
+    hub.route("all", "FROM /messages/* INTO BrokeredEndpoint(\"/modules/sink/inputs/in\")").await;
+    let sensor = hub.connect(&Identity::device("sensor".parse().unwrap())).await;
+    let telemetry = async {
+        let mut intake = sensor.intake();
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            tick.tick().await;
+            let publication = || weir_hub::Publication {
+                message: weir_core::message::Message {
+                    body: vec![b'x'; 200].into(),
+                    ..Default::default()
+                },
+                reliable: true,
+            };
+            intake.submit((0..10).map(|_| publication()).collect()).await;
+            drop(intake.settled().await);
+        }
+    };
+    let mut sessions = Vec::new();
+    for number in 0..20 {
+        sessions.push(hub.connect(&Identity::device(format!("d{number}").parse().unwrap())).await);
+    }
+    let operations = async {
+        let mut times = [Vec::new(), Vec::new(), Vec::new()];
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        for number in 0..OPERATIONS {
+            tick.tick().await;
+            let session = &sessions[number as usize % sessions.len()];
+            let begun = Instant::now();
+            match number % 3 {
+                0 => drop(session.twin().await.unwrap().client_view()),
+                1 => {
+                    let patch = json!({"level": number, "state": {"on": number % 2 == 0}});
+                    session.report(patch.to_string().as_bytes()).await.unwrap();
+                }
+                _ => drop(hub.operate(session.identity(), desired(json!({"n": number}))).await),
+            }
+            times[number as usize % 3].push(begun.elapsed());
+        }
+        times
+    };
+    let times = tokio::select! {
+        () = telemetry => unreachable!(),
+        times = operations => times,
+    };
+    for (what, mut times) in ["get", "report", "desired"].into_iter().zip(times) {
+        times.sort_unstable();
+        let at = |share: usize| times[times.len() * share / 1000];
+        println!("{what}: p50 {:?} p99 {:?} max {:?}", at(500), at(990), times.last().unwrap());
+    }
+    drop(sessions);
+    drop(sensor);
+    hub.stop().await;
+}

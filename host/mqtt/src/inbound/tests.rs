@@ -1,4 +1,5 @@
 use super::*;
+use crate::sending::Sender;
 use bytes::Bytes;
 use proptest::prelude::*;
 use weir_mqtt_codec::{Connack, Limits, PacketId, Qos, Refusal, decode};
@@ -13,7 +14,11 @@ impl Client {
     fn new() -> Self {
         let identity = Identity::module("E".parse().unwrap(), "M".parse().unwrap());
         let inbound = Inbound::new(identity.clone());
-        Self { inbound, outbound: Outbound::new(identity, 0), out: BytesMut::new() }
+        Self {
+            inbound,
+            outbound: Outbound::new(Sender::new(identity, 0, None)),
+            out: BytesMut::new(),
+        }
     }
 
     fn sends(&mut self, packet: Packet) -> Result<(), Error> {
@@ -54,34 +59,58 @@ fn telemetry_is_acknowledged_when_it_is_on_disk() {
 }
 
 #[test]
-fn a_twin_request_is_answered_at_either_qos() {
+fn twin_requests_are_handed_on_in_order_at_either_qos() {
+    let mut client = Client::new();
     for (qos, topic) in [
         (0, "$iothub/twin/GET/?$rid=r-1"),
-        (7, "$iothub/twin/GET/?$rid=r-1"),
-        (0, "$iothub/twin/PATCH/properties/reported/?$rid=r-1"),
-        (7, "$iothub/twin/PATCH/properties/reported/?$rid=r-1&$version=3"),
+        (0, "$iothub/twin/PATCH/properties/reported/?$rid=r-2"),
+        (7, "$iothub/twin/GET/?$rid=r-3"),
+        (8, "$iothub/twin/PATCH/properties/reported/?$rid=r-4&$version=3"),
+        (9, "$iothub/twin/PATCH/properties/reported/"),
     ] {
-        let mut client = Client::new();
         client.sends(publish(topic, qos)).unwrap();
-        let mut answers = client.gets();
-        let Packet::Publish(answer) = answers.remove(0) else { panic!("{topic}") };
-        assert_eq!(answer.topic.as_str(), "$iothub/twin/res/501/?$rid=r-1");
-        assert_eq!(answer.delivery, Delivery::AtMostOnce);
-        assert!(answer.payload.starts_with(b"{\"errorCode\":501000,"), "{topic}");
-        let puback = (qos > 0).then_some(Packet::Puback(id(7)));
-        assert_eq!(answers, puback.into_iter().collect::<Vec<_>>());
     }
+    let (get, report) = (TwinWish::Get, TwinWish::Report(Bytes::from_static(b"{}")));
+    let of = |rid: &str, wish: &TwinWish| TwinRequest {
+        rid: (!rid.is_empty()).then(|| rid.to_owned()),
+        wish: wish.clone(),
+    };
+    let expected =
+        [of("r-1", &get), of("r-2", &report), of("r-3", &get), of("r-4", &report), of("", &report)];
+    assert_eq!(client.inbound.take_requests(), expected);
+    assert_eq!(client.inbound.take_requests(), []);
 }
 
 #[test]
-fn what_wants_no_answer_is_acknowledged_all_the_same() {
-    for topic in ["$iothub/twin/PATCH/properties/reported/", "$iothub/methods/res/200/?$rid=1"] {
-        let mut client = Client::new();
-        client.sends(publish(topic, 7)).unwrap();
-        assert_eq!(client.gets(), [Packet::Puback(id(7))], "{topic}");
-        client.sends(publish(topic, 0)).unwrap();
-        assert_eq!(client.gets(), [], "{topic}");
+fn a_patch_is_acknowledged_when_it_is_done_and_a_get_at_once() {
+    let mut client = Client::new();
+    client.sends(publish("$iothub/twin/GET/?$rid=1", 1)).unwrap();
+    assert_eq!(client.gets(), [Packet::Puback(id(1))]);
+    // The first at QoS 0: it counts, although it is not acknowledged.
+    client.sends(publish("$iothub/twin/PATCH/properties/reported/?$rid=2", 0)).unwrap();
+    client.sends(publish("$iothub/twin/PATCH/properties/reported/?$rid=3", 3)).unwrap();
+    client.inbound.reported(&mut client.out);
+    assert_eq!(client.gets(), []);
+    client.inbound.reported(&mut client.out);
+    assert_eq!(client.gets(), [Packet::Puback(id(3))]);
+}
+
+#[test]
+fn an_answer_to_a_method_is_handed_on_if_it_can_be_one() {
+    let mut client = Client::new();
+    for (qos, topic) in [
+        (0, "$iothub/methods/res/200/?$rid=0123456789abcdef"),
+        (7, "$iothub/methods/res/-3/?$rid=0123456789abcdef"),
+        (8, "$iothub/methods/res/?$rid=0123456789abcdef"),
+        (9, "$iothub/methods/res/200/?$rid=1"),
+    ] {
+        client.sends(publish(topic, qos)).unwrap();
     }
+    assert_eq!(client.gets(), [7, 8, 9].map(|number| Packet::Puback(id(number))));
+    let answers = client.inbound.take_answers();
+    let statuses: Vec<i32> = answers.iter().map(|(_, answer)| answer.status).collect();
+    assert_eq!(statuses, [200, -3, 400_000]);
+    assert!(answers.iter().all(|(id, _)| id.to_string() == "0123456789abcdef"));
 }
 
 #[test]
@@ -151,6 +180,10 @@ proptest! {
         for (at, (topic, is_qos_1)) in topics.iter().enumerate() {
             let number = if *is_qos_1 { u16::try_from(at).unwrap() + 1 } else { 0 };
             client.sends(publish(all[*topic], number)).unwrap();
+            // Patches are done in the moment, messages later.
+            if client.inbound.take_requests().iter().any(|asked| asked.wish != TwinWish::Get) {
+                client.inbound.reported(&mut client.out);
+            }
             expected.extend(is_qos_1.then_some(number));
         }
         let mut waiting = client.inbound.take_batch().len();

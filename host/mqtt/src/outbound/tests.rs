@@ -1,12 +1,15 @@
 use super::*;
+use crate::resending::Unacknowledged;
 use proptest::prelude::*;
+use std::sync::Arc;
 use weir_core::clock::Timestamp;
+use weir_core::command::LockToken;
 use weir_core::id::MessageId;
 use weir_core::limits;
 use weir_core::message::Message;
 use weir_core::properties::{Key, PropertiesBuilder};
 use weir_hub::Subscription;
-use weir_mqtt_codec::{Limits, Packet, Publish, decode};
+use weir_mqtt_codec::{Delivery as Sending, Limits, Packet, Publish, decode};
 
 fn module() -> Identity {
     Identity::module("E".parse().unwrap(), "M".parse().unwrap())
@@ -37,7 +40,7 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
-        Self { outbound: Outbound::new(module(), 0), out: Outgoing::default() }
+        Self { outbound: Outbound::new(Sender::new(module(), 0, None)), out: Outgoing::default() }
     }
 
     fn parcel(&mut self, deliveries: Vec<Delivery>) -> Answered {
@@ -245,4 +248,82 @@ proptest! {
             }
         }
     }
+}
+
+fn command(sequence: u64, delivery_count: u32) -> Command {
+    let message = Message { body: "c".into(), ..Message::default() };
+    Command {
+        lock: LockToken::new([u8::try_from(sequence).unwrap(); 16]),
+        sequence,
+        delivery_count,
+        enqueued: Timestamp::from_secs(1),
+        expires: Timestamp::from_secs(9),
+        message: message.stamp(&module(), MessageId(1), Timestamp::from_secs(1)),
+    }
+}
+
+#[test]
+fn a_command_is_complete_when_it_is_acknowledged_or_written() {
+    let mut client = Client::new();
+    let (first, second) = (command(1, 1), command(2, 2));
+    client.outbound.command(&first, Qos::AtLeastOnce, &mut client.out);
+    client.outbound.command(&second, Qos::AtMostOnce, &mut client.out);
+    assert_eq!(client.outbound.take_decided(), []);
+    let sent = client.gets();
+    assert_eq!(client.outbound.take_decided(), [(second.lock, Settlement::Complete)]);
+    client.acknowledges(&sent[0]);
+    assert_eq!(client.outbound.take_decided(), [(first.lock, Settlement::Complete)]);
+    assert_eq!(client.outbound.take_decided(), []);
+}
+
+#[test]
+fn desired_patches_go_one_after_the_other() {
+    let mut client = Client::new();
+    let patch = DesiredPatch { version: 7, json: "{\"$version\":7}".into() };
+    assert!(client.outbound.wants_desired());
+    client.outbound.desired(&patch, Qos::AtLeastOnce, &mut client.out);
+    assert!(!client.outbound.wants_desired());
+    let sent = client.gets();
+    assert_eq!(sent[0].topic.as_str(), "$iothub/twin/PATCH/properties/desired/?$version=7");
+    assert!(!client.outbound.wants_desired());
+    client.acknowledges(&sent[0]);
+    assert!(client.outbound.wants_desired());
+    client.outbound.desired(&patch, Qos::AtMostOnce, &mut client.out);
+    client.gets();
+    assert!(client.outbound.wants_desired());
+}
+
+#[test]
+fn what_comes_again_on_the_next_connection_has_the_packet_id_that_it_had() {
+    let unacknowledged = Arc::new(Unacknowledged::default());
+    let connection = |start| {
+        let sender = Sender::new(module(), start, Some(Arc::clone(&unacknowledged)));
+        Client { outbound: Outbound::new(sender), out: Outgoing::default() }
+    };
+    let ids = |sent: &[Publish]| -> Vec<u16> {
+        sent.iter().map(|publish| publish.delivery.packet_id().unwrap().get()).collect()
+    };
+    let mut first = connection(100);
+    first.parcel(batch("one", 1..4));
+    first.outbound.command(&command(1, 1), Qos::AtLeastOnce, &mut first.out);
+    let sent = first.gets();
+    assert_eq!(ids(&sent), [101, 102, 103, 104]);
+    first.acknowledges(&sent[0]);
+    drop(first);
+    // The first of them is not sent in the second connection at all; it keeps its id.
+    let mut second = connection(101);
+    second.parcel(vec![delivery("one", 9, 1), delivery("one", 3, 2), delivery("one", 10, 1)]);
+    assert_eq!(ids(&second.gets()), [102, 103, 105], "until something comes again ids may be used");
+    second.outbound.command(&command(1, 2), Qos::AtLeastOnce, &mut second.out);
+    assert_eq!(ids(&second.gets()), [104]);
+    drop(second);
+    let mut third = connection(7);
+    third.parcel(vec![delivery("one", 2, 2), delivery("one", 9, 2), delivery("one", 3, 3)]);
+    let sent = third.gets();
+    // 2 and 9 had the same id, one after the other: only one of them has it now.
+    assert_eq!(ids(&sent)[2], 103);
+    let mut unique = ids(&sent);
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique.len(), 3);
 }

@@ -83,7 +83,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Two clients on one connection: one that reads and one that writes.
     pub(crate) fn split(self) -> (Reader<S>, Writer<S>) {
         let (read, write) = split(self.stream);
-        (Client::over(join(read, sink())), Client::over(join(empty(), write)))
+        // What was read and not looked at is the reader's.
+        let reader = Client { stream: join(read, sink()), buffer: self.buffer };
+        (reader, Client::over(join(empty(), write)))
     }
 
     pub(crate) async fn send(&mut self, packet: Packet) {

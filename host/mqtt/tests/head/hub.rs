@@ -1,11 +1,12 @@
 //! A hub with its store in a temporary folder, and a plain listener.
 
+use crate::client::Client;
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use weir_core::clock::{Clock, Timestamp};
 use weir_core::digest::Digest;
 use weir_core::id::Identity;
@@ -76,6 +77,7 @@ impl TestHub {
             queues: QueueDefaults::default(),
             max_clients,
             device_roots: Vec::new(),
+            module_certificates: false,
         };
         let Opened { store, writer, report, start } = opened;
         // A group of its own: the last acknowledgements need the writer.
@@ -104,6 +106,13 @@ impl TestHub {
         let record = self.hub.identities().get(identity).unwrap().record;
         let Authentication::Sas { primary, .. } = &record.authentication else { panic!() };
         make_token(primary, &sas::resource_of(IOTHUB, identity), expires, None)
+    }
+
+    /// A raw client that has logged in.
+    pub(crate) async fn client(&self, identity: &Identity) -> Client<TcpStream> {
+        let mut client = Client::dial(self.address).await;
+        client.enter(identity, &self.token(identity).await).await;
+        client
     }
 
     async fn put(&self, identity: &Identity, spec: IdentitySpec) {

@@ -2,13 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "this file is tests and their helpers")]
 
 mod client;
+mod commands;
 mod connecting;
 mod delivering;
 mod hub;
 mod limits;
+mod methods;
 mod publishing;
 mod subscribing;
 mod tls;
+mod twins;
 mod wills;
 
 use weir_core::id::Identity;
@@ -31,4 +34,7 @@ fn leaf() -> Identity {
 const EVENTS: &str = "devices/E/modules/M/messages/events/";
 const SENDER_EVENTS: &str = "devices/E/modules/sender/messages/events/%24.on=out1";
 const LEAF_EVENTS: &str = "devices/leaf/messages/events/";
+const METHODS: &str = "$iothub/methods/POST/#";
+const DESIRED: &str = "$iothub/twin/PATCH/properties/desired/#";
+const COMMANDS: &str = "devices/leaf/messages/devicebound/#";
 const INPUTS: &str = "devices/E/modules/M/inputs/#";

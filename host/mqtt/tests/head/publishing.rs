@@ -164,24 +164,6 @@ async fn a_flood_of_large_messages_is_stored_in_order() {
 }
 
 #[tokio::test]
-async fn twin_requests_are_answered_although_there_are_no_twins_yet() {
-    let hub = TestHub::start().await;
-    let mut client = Client::dial(hub.address).await;
-    client.enter(&module(), &hub.token(&module()).await).await;
-    for (topic, number) in
-        [("$iothub/twin/GET/?$rid=r-1", 0), ("$iothub/twin/PATCH/properties/reported/?$rid=r-1", 7)]
-    {
-        client.send(publish(topic, " ", number)).await;
-        let answer = client.delivery().await;
-        assert_eq!(answer.topic.as_str(), "$iothub/twin/res/501/?$rid=r-1");
-        if number > 0 {
-            assert_eq!(client.next().await, Some(Packet::Puback(id(number))));
-        }
-    }
-    client.publishes("$iothub/methods/res/200/?$rid=1", "{}", 8).await;
-}
-
-#[tokio::test]
 async fn a_full_queue_withholds_puback_and_goes_on_when_there_is_room() {
     let hub = TestHub::start().await;
     hub.route().await;

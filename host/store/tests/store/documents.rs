@@ -181,7 +181,7 @@ impl Model {
             self.last += 1;
             match &write.body {
                 Some(body) => {
-                    drop(self.documents.insert(write.key.clone(), (self.last, body.clone())))
+                    self.documents.insert(write.key.clone(), (self.last, body.clone()));
                 }
                 None => drop(self.documents.remove(&write.key)),
             }
@@ -227,13 +227,10 @@ async fn documents_do_what_a_plain_map_does() {
                 }
                 waiting.push(writes);
             }
-            let slots = async |writes: &Vec<Write>| {
-                let slot = rig.store.slot().await.unwrap();
-                slot.commit(change(writes.clone()), &rig.store.chain())
-            };
             let mut receipts = Vec::new();
             for writes in &waiting {
-                receipts.push(slots(writes).await);
+                let slot = rig.store.slot().await.unwrap();
+                receipts.push(slot.commit(change(writes.clone()), &rig.store.chain()));
             }
             for (writes, receipt) in waiting.iter().zip(receipts) {
                 model.check(writes, &receipt.await);

@@ -17,6 +17,7 @@ use weir_core::id::{Identity, MessageId};
 use weir_core::message::{Message, StampedMessage};
 use weir_core::module::{Ceilings, ModuleSpec};
 use weir_core::module_state::ModuleState;
+use weir_core::module_twin::ModuleTwin;
 use weir_core::port::{
     Answer, Batch, Delivery, Fault, Instance, ModuleRuntime, ModuleStart, RuntimeError, StartReason,
 };
@@ -48,6 +49,7 @@ pub struct Module {
     pub component: Bytes,
     pub spec: serde_json::Value,
     pub state: Arc<Mutex<ModuleState>>,
+    pub twin: Arc<Mutex<ModuleTwin>>,
 }
 
 impl Module {
@@ -60,7 +62,7 @@ impl Module {
             "limits": { "cpu-ms-per-call": 1_000 },
         });
         let state = ModuleState::new(BTreeMap::new(), 100_000);
-        Self { component, spec, state: Arc::new(Mutex::new(state)) }
+        Self { component, spec, state: Arc::new(Mutex::new(state)), twin: Arc::default() }
     }
 
     /// The guest that misbehaves, with its settings.
@@ -96,12 +98,18 @@ impl Module {
                 spec: Arc::new(spec),
                 reason: StartReason::Cold,
                 state: Arc::clone(&self.state),
+                twin: Arc::clone(&self.twin),
             })
             .await
     }
 
     pub async fn start(&self, runtime: &Runtime) -> Arc<dyn Instance> {
         self.try_start(runtime).await.unwrap()
+    }
+
+    /// Its reported properties, as it sees them.
+    pub fn reported(&self) -> String {
+        self.twin.lock().unwrap().reported_json()
     }
 
     pub fn state_text(&self, key: &str) -> Option<String> {

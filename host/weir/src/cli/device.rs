@@ -14,7 +14,11 @@ Examples:
   weir device create pump-1                    with keys of the hub's; see weir connection-string
   weir device create edge --module sender      a module of the edge device
   weir device create cam --auth self-signed --thumbprint 9f86d081...
-  weir device update pump-1 --status disabled   it may not connect any more
+  weir device update pump-1 --body change.json
+  weir device disable pump-1                   it leaves, and may not connect any more
+  weir device enable pump-1
+  weir device keys pump-1                      print both keys
+  weir device keys pump-1 --rotate primary     who came with the other key stays
   weir device show pump-1
   weir device delete pump-1
   weir device list
@@ -41,8 +45,32 @@ pub(super) enum DeviceVerb {
     Create(Box<CreateArgs>),
     /// Change some of a device or module: block it, or exchange its keys
     Update(UpdateArgs),
+    /// Print the keys of a device or module, or exchange them for new ones
+    Keys(KeysArgs),
+    /// End the connection of a device or module and let it in no more
+    Disable(WhichArgs),
+    /// Let a device or module in again
+    Enable(WhichArgs),
     /// Delete a device or module
     Delete(WhichArgs),
+}
+
+/// Arguments of `weir device keys`.
+#[derive(Debug, clap::Args)]
+pub(super) struct KeysArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+    /// Exchange this key first
+    #[arg(long, value_enum, value_name = "KEY")]
+    rotate: Option<Rotate>,
+}
+
+/// Which keys are exchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Rotate {
+    Primary,
+    Secondary,
+    Both,
 }
 
 /// A device, or a module of it.
@@ -154,11 +182,48 @@ impl DeviceVerb {
             Self::Show(which) => Ok(console.thing(&hub.get(&which.path()).await?.body)?),
             Self::Create(args) => args.run(hub, console).await,
             Self::Update(args) => args.run(hub, console).await,
+            Self::Keys(args) => args.run(hub, console).await,
+            Self::Disable(which) => which.set_status(hub, console, "disabled").await,
+            Self::Enable(which) => which.set_status(hub, console, "enabled").await,
             Self::Delete(which) => {
                 hub.delete(&which.path()).await?;
                 Ok(console.note(&format!("{} is gone", which.name()))?)
             }
         }
+    }
+}
+
+impl WhichArgs {
+    async fn set_status(
+        self,
+        hub: &Client,
+        console: &mut Console<'_>,
+        status: &str,
+    ) -> Result<(), Error> {
+        let answer = hub.patch(&self.path(), &json!({ "status": status })).await?;
+        if console.wants_json() {
+            return Ok(console.json(&answer.body)?);
+        }
+        Ok(console.note(&format!("{} is {status}", self.name()))?)
+    }
+}
+
+impl KeysArgs {
+    async fn run(self, hub: &Client, console: &mut Console<'_>) -> Result<(), Error> {
+        let path = match &self.which.module {
+            Some(module) => paths::module_keys(&self.which.id, module),
+            None => paths::device_keys(&self.which.id),
+        };
+        let rotate = self.rotate.map(|rotate| match rotate {
+            Rotate::Primary => "primary",
+            Rotate::Secondary => "secondary",
+            Rotate::Both => "both",
+        });
+        let answer = match rotate {
+            Some(rotate) => hub.post(&path, &json!({ "rotate": rotate })).await?,
+            None => hub.get(&path).await?,
+        };
+        Ok(console.thing(&answer.body)?)
     }
 }
 

@@ -31,14 +31,30 @@ paths! {
     device_modules(id) = "/api/v1/devices/{id}/modules";
     /// One module identity.
     device_module(id, module) = "/api/v1/devices/{id}/modules/{module}";
+    /// A device's keys.
+    device_keys(id) = "/api/v1/devices/{id}/keys";
+    /// A module identity's keys.
+    module_keys(id, module) = "/api/v1/devices/{id}/modules/{module}/keys";
+    /// Commands of a device.
+    device_commands(id) = "/api/v1/devices/{id}/commands";
+    /// Commands of a module identity.
+    module_commands(id, module) = "/api/v1/devices/{id}/modules/{module}/commands";
+    /// Calls of direct methods.
+    method_calls() = "/api/v1/method-calls";
     /// A device's connection string.
     device_connection_string(id) = "/api/v1/devices/{id}/connection-string";
     /// A module identity's connection string.
     module_connection_string(id, module) = "/api/v1/devices/{id}/modules/{module}/connection-string";
+    /// What IoT Edge sets for a module; by `unix` or `http`.
+    edge_environment(module, transport) = "/api/v1/edge-environment/{module}?transport={transport}";
     /// A service client's connection string.
     service_connection_string(policy) = "/api/v1/service-policies/{policy}/connection-string";
+    /// A device's twin.
+    twin(id) = "/api/v1/twins/{id}";
+    /// A module's twin.
+    module_twin(id, module) = "/api/v1/twins/{id}/modules/{module}";
     /// Who is connected.
-    clients() = "/api/v1/clients";
+    clients(state) = "/api/v1/clients?state={state}";
     /// Wasm modules.
     modules() = "/api/v1/modules";
     /// One Wasm module.

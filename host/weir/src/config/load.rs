@@ -3,7 +3,7 @@
 
 use super::diagnostic::{Error, Origin, Refusal};
 use super::environment::Environment;
-use super::{Config, FileConfig, MqttConfig, rules, spans};
+use super::{Config, EdgeCa, FileConfig, MqttConfig, rules, spans};
 use figment::error::Kind;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -74,6 +74,10 @@ fn none_of(refusals: Vec<Refusal>) -> Result<(), Error> {
 fn resolve_paths(config: &mut Config, base: &Path) {
     config.data_dir = base.join(&config.data_dir);
     config.upstream.resolve_paths(base);
+    let EdgeCa { certificate, key, trust_bundle } = &mut config.edge_ca;
+    for file in [certificate, key, trust_bundle].into_iter().flatten() {
+        *file = base.join(&*file);
+    }
     for file in &mut config.security.device_ca_files {
         *file = base.join(&*file);
     }

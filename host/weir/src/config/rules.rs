@@ -1,7 +1,7 @@
 //! What the types of the configuration cannot say.
 
 use super::{Config, Upstream};
-use crate::pki::device_roots;
+use crate::pki::{check_edge_ca, device_roots};
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use tracing_subscriber::EnvFilter;
@@ -52,6 +52,30 @@ pub(super) fn check(config: &Config) -> Vec<Broken> {
             ..broken("listen.mqtt_plain", message, help)
         });
     }
+    if let Some(address) = config.workload.http.filter(|at| !config.workload.is_local(at.ip())) {
+        let message =
+            format!("{address} may be reached by other machines, which could sign as any module");
+        let help = "use 127.0.0.1, or an address of the containers' network and name that, too:\n\
+                    [workload]\nnetwork = \"172.18.0.0/16\"";
+        found.push(Broken {
+            unless: Some("workload.network"),
+            ..broken("workload.http", message, help)
+        });
+    }
+    let (certificate, key) = (&config.edge_ca.certificate, &config.edge_ca.key);
+    if certificate.is_some() != key.is_some() {
+        let (there, missing) = match certificate.is_some() {
+            true => ("edge_ca.certificate", "edge_ca.key"),
+            false => ("edge_ca.key", "edge_ca.certificate"),
+        };
+        let message = "an edge CA is a certificate and its key".to_owned();
+        let help = format!("add {missing}");
+        found.push(Broken { unless: Some(missing), ..broken(there, message, &help) });
+    }
+    if config.workload.mode().is_none() {
+        let message = format!("{:?} is no mode of a file", config.workload.socket_mode);
+        found.push(broken("workload.socket_mode", message, "an octal number such as \"0660\""));
+    }
     let names = [
         ("hostname", Some(&config.hostname)),
         ("iothub_hostname", config.iothub_hostname.as_ref()),
@@ -82,6 +106,16 @@ pub(super) fn look_around(config: &Config) -> Vec<Broken> {
         let key = format!("upstream.{}", error.key());
         let message = format!("{:#}", anyhow::Error::new(error));
         found.push(Broken { key: key.into(), unless: None, message, help: None });
+    }
+    if let Some(files) = config.edge_ca.files()
+        && let Err(cause) = check_edge_ca(&files)
+    {
+        found.push(Broken {
+            key: "edge_ca".into(),
+            unless: None,
+            message: cause.to_string(),
+            help: None,
+        });
     }
     for path in &config.security.device_ca_files {
         if let Err(cause) = device_roots(path) {

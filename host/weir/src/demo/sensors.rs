@@ -69,7 +69,7 @@ impl Sensors {
     /// Begins to send.
     pub(super) fn start(&self, hub: &Hub) -> Result<()> {
         for (number, name) in NAMES.iter().enumerate() {
-            let proven = Proven { identity: identity(name), expires: None };
+            let proven = Proven::trusted(identity(name));
             let session = hub.connect(proven, "demo", "in-process")?;
             let (counts, run) = (Arc::clone(&self.counts), self.run.clone());
             hub.tasks().spawn(TaskKind::PerClient, "sensor", move |stop| async move {

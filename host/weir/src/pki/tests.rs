@@ -1,6 +1,8 @@
 //! What is made at first start, what stays, and what is renewed.
 
 use super::*;
+use rcgen::KeyPair;
+use rustls_pki_types::PrivateKeyDer;
 use tempfile::TempDir;
 
 /// 2026-11-20.
@@ -21,7 +23,7 @@ impl Place {
     }
 
     fn try_open(&self, hostname: &str) -> Result<Pki, PkiError> {
-        Pki::open(&self.folder(), hostname, "hub.example", self.clock.clone())
+        Pki::open(&self.folder(), hostname, "hub.example", None, self.clock.clone())
     }
 
     fn open(&self) -> Pki {
@@ -152,7 +154,12 @@ fn a_damaged_server_certificate_is_made_anew() {
     let made = leaf(&pki);
     // A key of another certificate.
     let other = Place::new(NOW);
-    let key = other.open().make_server_certificate().unwrap().0.key;
+    drop(other.open().server_certificate().unwrap());
+    let own = read_pair(&other.folder().join(SERVER_FILE));
+    let key = match own.unwrap() {
+        Stored::Pair(pair) => pair.key,
+        Stored::Missing | Stored::Damaged => panic!("it was made"),
+    };
     let text = fs::read_to_string(&path).unwrap();
     let (certificates, _) = text.split_once("-----BEGIN PRIVATE KEY").unwrap();
     fs::write(&path, format!("{certificates}{}", key.serialize_pem())).unwrap();
@@ -198,7 +205,162 @@ fn two_hubs_have_two_authorities() {
     let (one, other) = (Place::new(NOW).open(), Place::new(NOW).open());
     let name = |pki: &Pki| {
         let bundle = pki.trust_bundle();
+        use x509_parser::prelude::{FromDer, X509Certificate};
         X509Certificate::from_der(&bundle[0]).unwrap().1.subject().to_string()
     };
     assert_ne!(name(&one), name(&other));
+}
+
+/// A CA of the operator, in files: a root, and an intermediate that is the edge CA.
+struct Brought {
+    files: EdgeCaFiles,
+    root: CertificateDer<'static>,
+}
+
+fn ca(name: &str, issuer: Option<&rcgen::Issuer<'_, KeyPair>>) -> (rcgen::Certificate, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    certificate::set_validity(&mut params, NOW, NOW.after(days(100)));
+    let made = match issuer {
+        Some(issuer) => params.signed_by(&key, issuer),
+        None => params.self_signed(&key),
+    };
+    (made.unwrap(), key)
+}
+
+impl Brought {
+    fn new(folder: &Path) -> Self {
+        let (root, root_key) = ca("root", None);
+        let issuer = rcgen::Issuer::from_ca_cert_der(root.der(), root_key).unwrap();
+        let (edge, key) = ca("edge", Some(&issuer));
+        let files = EdgeCaFiles {
+            certificate: folder.join("ca.cert.pem"),
+            key: folder.join("ca.key.pem"),
+            trust_bundle: None,
+        };
+        fs::write(&files.certificate, edge.pem() + &root.pem()).unwrap();
+        fs::write(&files.key, key.serialize_pem()).unwrap();
+        Self { files, root: root.der().clone() }
+    }
+
+    fn open(&self, place: &Place) -> Result<Pki, PkiError> {
+        let files = Some(self.files.clone());
+        let clock = place.clock.clone();
+        Pki::open(&place.folder(), "gateway.example", "hub.example", files, clock)
+    }
+}
+
+#[test]
+fn a_ca_of_the_operator_signs_and_its_root_is_what_clients_trust() {
+    let place = Place::new(NOW);
+    let brought = Brought::new(place.folder.path());
+    let pki = brought.open(&place).unwrap();
+    let served = pki.server_certificate().unwrap();
+    assert_eq!(served.chain.len(), 3);
+    let anchor = webpki_anchor(&brought.root);
+    verify(&served.chain, &anchor).unwrap();
+    assert!(pki.trust_bundle().contains(&brought.root));
+    assert!(!place.folder().join(CA_FILE).exists(), "the hub made none of its own");
+    assert_eq!(served.expires, NOW.after(SERVER_LIFE));
+    assert_eq!(pki.ca_expires(), NOW.after(days(100)));
+}
+
+fn webpki_anchor(der: &CertificateDer<'static>) -> rustls::RootCertStore {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(der.clone()).unwrap();
+    roots
+}
+
+/// As a client does.
+fn verify(
+    chain: &[CertificateDer<'static>],
+    roots: &rustls::RootCertStore,
+) -> Result<(), rustls::Error> {
+    use rustls::client::danger::ServerCertVerifier;
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let roots = std::sync::Arc::new(roots.clone());
+    let builder = rustls::client::WebPkiServerVerifier::builder_with_provider(roots, provider);
+    let now = Duration::from_secs(u64::try_from(NOW.as_secs()).unwrap());
+    let now = rustls_pki_types::UnixTime::since_unix_epoch(now);
+    let name = rustls_pki_types::ServerName::try_from("gateway.example").unwrap();
+    let verifier = builder.build().unwrap();
+    verifier.verify_server_cert(&chain[0], &chain[1..], &name, &[], now).map(drop)
+}
+
+#[test]
+fn new_files_of_the_operator_take_effect_and_bad_ones_change_nothing() {
+    let place = Place::new(NOW);
+    let brought = Brought::new(place.folder.path());
+    let pki = brought.open(&place).unwrap();
+    let before = leaf(&pki);
+    assert!(!pki.reload().unwrap());
+    assert_eq!(leaf(&pki), before);
+    fs::write(&brought.files.key, "broken").unwrap();
+    assert!(pki.reload().is_err());
+    assert_eq!(leaf(&pki), before);
+    let another = Brought::new(place.folder.path());
+    assert!(pki.reload().unwrap());
+    assert_ne!(leaf(&pki), before);
+    verify(&pki.server_certificate().unwrap().chain, &webpki_anchor(&another.root)).unwrap();
+    let bundle = fs::read_to_string(pki.trust_bundle_file()).unwrap();
+    assert_eq!(bundle, pki.trust_bundle_text());
+    // One that is over is not taken in while the hub runs; at a start it is, whatever the clock says.
+    place.clock.advance(days(200));
+    Brought::new(place.folder.path());
+    let refused = pki.reload().unwrap_err().to_string();
+    assert!(refused.contains("valid 2026-11-19"), "{refused}");
+    assert!(brought.open(&place).is_ok());
+}
+
+#[test]
+fn what_is_wrong_with_a_ca_of_the_operator_is_said_with_its_file() {
+    let place = Place::new(NOW);
+    let brought = Brought::new(place.folder.path());
+    let files = &brought.files;
+    let (certificate, key) =
+        (fs::read_to_string(&files.certificate).unwrap(), fs::read_to_string(&files.key).unwrap());
+    let edge_only = certificate.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap();
+    let (other, other_key) = ca("other", None);
+    let plain_key = KeyPair::generate().unwrap();
+    let plain = rcgen::CertificateParams::default().self_signed(&plain_key).unwrap();
+    let sec1 = key.replace("PRIVATE KEY", "EC PRIVATE KEY");
+    let other_key = other_key.serialize_pem();
+    let unordered = format!("{edge_only}{}", other.pem());
+    let plain_key = plain_key.serialize_pem();
+    for (certificate, key, complaint) in [
+        ("", key.as_str(), "cert.pem holds no certificate"),
+        (&certificate, "", "key.pem holds no key"),
+        (&certificate, &sec1, "key.pem is not PKCS #8"),
+        (&certificate, &other_key, "key.pem is not the key"),
+        (edge_only, &key, "holds no root"),
+        (&unordered, &key, "out of order"),
+        (&plain.pem(), &plain_key, "may not sign others"),
+    ] {
+        fs::write(&files.certificate, certificate).unwrap();
+        fs::write(&files.key, key).unwrap();
+        let refused = check_edge_ca(files).unwrap_err().to_string();
+        assert!(refused.contains(complaint), "{complaint}: {refused}");
+    }
+    fs::write(&files.certificate, edge_only).unwrap();
+    fs::write(&files.key, &key).unwrap();
+    let root = place.folder.path().join("root.pem");
+    fs::write(&root, &certificate[edge_only.len()..]).unwrap();
+    let files = EdgeCaFiles { trust_bundle: Some(root), ..files.clone() };
+    check_edge_ca(&files).unwrap();
+    fs::remove_file(&files.certificate).unwrap();
+    let refused = check_edge_ca(&files).unwrap_err().to_string();
+    assert!(refused.contains("ca.cert.pem No such file"), "{refused}");
+}
+
+#[test]
+fn the_secret_of_the_workload_stays() {
+    let place = Place::new(NOW);
+    let secret = place.open().secret().unwrap();
+    assert_ne!(secret, [0; 32]);
+    assert_eq!(place.open().secret().unwrap(), secret);
+    assert_eq!(place.mode(SECRET_FILE), 0o600);
+    fs::write(place.folder().join(SECRET_FILE), "short").unwrap();
+    assert!(place.open().secret().is_err());
 }

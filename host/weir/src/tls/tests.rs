@@ -39,7 +39,7 @@ impl Hub {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(NOW);
-        let open = Pki::open(folder.path(), "gateway.example", "hub.example", clock.clone());
+        let open = Pki::open(folder.path(), "gateway.example", "hub.example", None, clock.clone());
         let pki = open.unwrap();
         let server = TlsServer::new(pki.server_certificate().unwrap()).unwrap();
         Self { pki, server, clock, folder }
@@ -192,7 +192,7 @@ fn a_reload_changes_the_certificate_of_the_next_handshake_only() {
     // Another name, so another certificate; under the same CA, and also for the old name.
     let clock = hub.clock.clone();
     let renamed =
-        Pki::open(hub.folder.path(), "renamed.example", "gateway.example", clock).unwrap();
+        Pki::open(hub.folder.path(), "renamed.example", "gateway.example", None, clock).unwrap();
     hub.server.reload(renamed.server_certificate().unwrap()).unwrap();
     let after = connect();
     assert_ne!(served(&after), served(&before));

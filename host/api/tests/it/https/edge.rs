@@ -138,3 +138,22 @@ async fn a_token_that_names_a_policy_never_counts_as_a_modules() {
     assert_ne!(answer.refusal().1, "DeviceNotOnline", "{answer:?}");
     port.hub.hub.tasks().stop().drain();
 }
+
+#[tokio::test]
+async fn a_service_client_calls_on_the_same_path() {
+    let port = open().await;
+    let token = port.service_token().await;
+    for (path, code) in [
+        ("/twins/leaf/methods?api-version=2021-04-12", "DeviceNotOnline"),
+        ("/twins/edge/modules/target/methods?api-version=2021-04-12", "DeviceNotOnline"),
+        ("/twins/nobody/methods?api-version=2021-04-12", "DeviceNotFound"),
+    ] {
+        let headers = [("Authorization", token.as_str())];
+        let answer = port.ask(&format!("POST {path}"), &headers, CALL.as_bytes()).await;
+        assert_eq!(answer.refusal(), (404, code.into()), "{path}");
+        // A method that only the service paths might know.
+        let answer = port.ask(&format!("GET {path}"), &headers, b"").await;
+        assert_ne!(answer.status, 400, "{path}: {answer:?}");
+    }
+    port.hub.hub.tasks().stop().drain();
+}

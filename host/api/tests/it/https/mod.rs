@@ -56,6 +56,13 @@ impl Port {
         make_token(&KEY.parse().unwrap(), &resource_of("hub.example", identity), expires, None)
     }
 
+    /// The token of a back end that may do everything.
+    async fn service_token(&self) -> String {
+        let key = self.hub.hub.service_key("iothubowner").await.unwrap();
+        let expires = self.hub.clock.now().after(std::time::Duration::from_secs(3_600));
+        make_token(&key, "hub.example", expires, Some("iothubowner"))
+    }
+
     async fn register(&self, identity: &Identity) {
         let keys = json!({"authentication": {"type": "sas", "symmetricKey": {"primaryKey": KEY}}});
         let path = match &identity.module {
@@ -67,7 +74,7 @@ impl Port {
     }
 
     fn session(&self, identity: &Identity) -> Session {
-        let proven = Proven { identity: identity.clone(), expires: None };
+        let proven = Proven::trusted(identity.clone());
         self.hub.hub.connect(proven, "test", "here").unwrap()
     }
 
@@ -175,9 +182,7 @@ fn echo(name: &'static str) -> Upgrade {
 #[tokio::test]
 async fn the_control_plane_is_not_here_and_strangers_are_told_nothing() {
     let port = Port::open().await;
-    let key = port.hub.hub.service_key("iothubowner").await.unwrap();
-    let expires = port.hub.clock.now().after(std::time::Duration::from_secs(3_600));
-    let service = make_token(&key, "hub.example", expires, Some("iothubowner"));
+    let service = port.service_token().await;
     for path in ["/api/v1/system", "/health/live", "/docs", "/metrics", "/"] {
         let admin = format!("Bearer {}", port.hub.admin);
         for token in ["", &admin] {
@@ -196,9 +201,7 @@ async fn the_control_plane_is_not_here_and_strangers_are_told_nothing() {
 async fn service_paths_are_here_and_open_to_no_device() {
     let port = Port::open().await;
     port.register(&device("leaf")).await;
-    let key = port.hub.hub.service_key("iothubowner").await.unwrap();
-    let expires = port.hub.clock.now().after(std::time::Duration::from_secs(3_600));
-    let service = make_token(&key, "hub.example", expires, Some("iothubowner"));
+    let service = port.service_token().await;
     let get = async |token: &str| {
         port.ask("GET /devices/leaf?api-version=1", &[("Authorization", token)], b"").await
     };

@@ -22,7 +22,7 @@ async fn a_method_is_answered_with_the_status_and_payload_of_its_module() {
     let service = Service::of(&hub, "service").await;
     let owner = Service::owner(&hub).await;
     let identity = with_module(&owner).await;
-    let session = hub.hub.connect(Proven { identity, expires: None }, "test", "here").unwrap();
+    let session = hub.hub.connect(Proven::trusted(identity), "test", "here").unwrap();
     let mut requests = session.take_methods();
     // The bodies of Node (payload null) and Python (payload empty).
     for (payload, expected) in
@@ -62,7 +62,7 @@ async fn a_method_without_a_taker_or_an_answer_fails_with_iot_hubs_codes() {
     let bad = service.post(METHODS, json!({"methodName": "x", "responseTimeoutInSeconds": 301}));
     assert_eq!(bad.await.refusal(), (400, "ArgumentInvalid"));
     assert_eq!(service.post(METHODS, json!({})).await.refusal(), (400, "ArgumentInvalid"));
-    let session = hub.hub.connect(Proven { identity, expires: None }, "test", "here").unwrap();
+    let session = hub.hub.connect(Proven::trusted(identity), "test", "here").unwrap();
     let _silent = session.take_methods();
     let late = service.post(METHODS, call).await;
     assert_eq!(late.refusal(), (504, "GatewayTimeout"));

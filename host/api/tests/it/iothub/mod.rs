@@ -1,10 +1,13 @@
 //! The service paths of IoT Hub, as its SDKs call them.
 
+mod apply;
 mod configurations;
 mod methods;
+mod page;
 mod policies;
 mod registry;
 mod statistics;
+mod twins;
 
 use crate::support::TestHub;
 use axum::body::Body;

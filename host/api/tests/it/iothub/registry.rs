@@ -306,11 +306,16 @@ async fn a_connected_device_is_shown_as_connected_and_a_disabled_one_is_dismisse
     let service = Service::owner(&hub).await;
     service.create("/devices/d1", json!({})).await;
     let identity = weir_core::id::Identity::device("d1".parse().unwrap());
-    let proven = weir_hub::authenticate::Proven { identity, expires: None };
+    let proven = weir_hub::authenticate::Proven::trusted(identity);
     let session = service.hub().hub.connect(proven, "test", "here").unwrap();
     let shown = service.get("/devices/d1").await.json;
     assert_eq!(shown["connectionState"], "Connected");
     assert_ne!(shown["connectionStateUpdatedTime"], "0001-01-01T00:00:00Z");
     service.update("/devices/d1", "*", json!({"status": "disabled"})).await;
     assert_eq!(session.left().await, weir_hub::Leave::Revoked);
+    hub.clock.advance(std::time::Duration::from_secs(60));
+    drop(session);
+    let gone = service.get("/devices/d1").await.json;
+    assert_eq!(gone["connectionState"], "Disconnected");
+    assert_eq!(gone["connectionStateUpdatedTime"], "2026-05-04T10:01:00Z");
 }

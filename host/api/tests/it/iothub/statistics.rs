@@ -13,8 +13,7 @@ async fn statistics_count_devices_by_status_and_connection() {
     service.create("/devices/d1", json!({})).await;
     service.create("/devices/d2", json!({"status": "disabled"})).await;
     service.create("/devices/d1/modules/m", json!({})).await;
-    let connect =
-        |identity| hub.hub.connect(Proven { identity, expires: None }, "test", "here").unwrap();
+    let connect = |identity| hub.hub.connect(Proven::trusted(identity), "test", "here").unwrap();
     let device: Identity = Identity::device("d1".parse().unwrap());
     let module = Identity { module: "m".parse().ok(), ..device.clone() };
     let _sessions = (connect(device), connect(module));

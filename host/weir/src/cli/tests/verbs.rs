@@ -277,6 +277,48 @@ fn a_purge_says_how_much_is_gone() {
 }
 
 #[test]
+fn a_call_sends_what_was_asked_and_prints_the_payload() {
+    let words =
+        ["method", "call", "edge", "poke", "{\"a\": 1}", "--module", "f", "--connect-timeout", "9"];
+    let (requests, told) = asked(&words, vec![json(200, r#"{"status": 200, "payload": [1.5]}"#)]);
+    let body = r#"{"connectTimeoutInSeconds":9,"deviceId":"edge","methodName":"poke","moduleId":"f","payload":{"a":1}}"#;
+    assert_eq!(requests, [format!("POST /api/v1/method-calls {body}")]);
+    assert_eq!((told.out.as_str(), told.notes.as_str()), ("[1.5]\n", "status 200\n"));
+    let (_, told) = asked(&["method", "call", "edge", "poke", "text"], vec![]);
+    assert_eq!(told.exit, Exit::Usage, "{}", told.notes);
+}
+
+#[test]
+fn a_command_goes_to_its_device_or_module() {
+    let sent = r#"{"messageId": "c-1", "sequence": 7, "expires": "2026-05-04T11:00:00Z"}"#;
+    let words = ["command", "send", "pump-1", "hi", "--property", "a=b=c", "--expires-in", "60"];
+    let (requests, told) = asked(&words, vec![json(201, sent)]);
+    assert_eq!(
+        requests,
+        [
+            r#"POST /api/v1/devices/pump-1/commands {"body":"hi","expiresInSecs":60,"properties":{"a":"b=c"}}"#
+        ]
+    );
+    assert_eq!(told.out, "c-1 waits for pump-1 until 2026-05-04T11:00:00Z\n");
+    let words = ["command", "purge", "edge", "--module", "f", "--yes"];
+    let (requests, told) = asked(&words, vec![json(200, r#"{"removed": 3}"#)]);
+    assert_eq!(requests, ["DELETE /api/v1/devices/edge/modules/f/commands"]);
+    assert_eq!(told.out, "3 commands removed from edge/f\n");
+}
+
+#[test]
+fn a_device_is_disabled_and_its_keys_are_exchanged() {
+    let (requests, told) = asked(&["device", "disable", "d"], vec![json(200, "{}")]);
+    assert_eq!(requests, [r#"PATCH /api/v1/devices/d {"status":"disabled"}"#]);
+    assert_eq!(told.notes, "d is disabled\n");
+    let keys = r#"{"primaryKey": "a2V5", "secondaryKey": "a2V6"}"#;
+    let words = ["device", "keys", "d", "--module", "m", "--rotate", "both"];
+    let (requests, told) = asked(&words, vec![json(200, keys)]);
+    assert_eq!(requests, [r#"POST /api/v1/devices/d/modules/m/keys {"rotate":"both"}"#]);
+    assert!(told.out.contains("a2V5") && told.out.contains("a2V6"), "{}", told.out);
+}
+
+#[test]
 fn all_dead_letters_are_replayed_round_by_round() {
     let round = |id: u8, more: bool| {
         json(
@@ -434,4 +476,45 @@ fn completions_are_made_for_every_shell() {
         let told = ran(&["completions", shell], &Environment::default());
         assert!(told.out.contains("connection-string"), "{shell}");
     }
+}
+
+#[test]
+fn a_twin_is_read_set_and_taken_back() {
+    let twin = r#"{"deviceId": "p", "etag": "AAA=", "properties": {"desired": {"$version": 3}}}"#;
+    let (requests, told) = asked(&["twin", "get", "p"], vec![json(200, twin)]);
+    assert_eq!(requests, ["GET /api/v1/twins/p"]);
+    assert!(told.out.contains("\"etag\": \"AAA=\""), "{}", told.out);
+    let set = ["twin", "set", "p", "--desired", r#"{"a": null}"#, "--tags", "{}"];
+    let (requests, told) = asked(&set, vec![json(200, twin)]);
+    let body = r#"{"properties":{"desired":{"a":null}},"tags":{}}"#;
+    assert_eq!(requests, [format!("PATCH /api/v1/twins/p {body}")]);
+    assert!(told.notes.contains("the twin of p was changed") && told.notes.contains("version 3"));
+    let replace =
+        ["twin", "set", "p", "--module", "m", "--replace", "--desired", "{}", "--if-match", "AAA="];
+    let (requests, _) = asked(&replace, vec![json(200, twin)]);
+    let body = r#"{"properties":{"desired":{}}}"#;
+    assert_eq!(requests, [format!("PUT /api/v1/twins/p/modules/m {body}")]);
+    let (requests, _) = asked(&["twin", "revert", "p", "--version", "2"], vec![json(200, twin)]);
+    let body = r#"{"section":"desired","version":2}"#;
+    assert_eq!(requests, [format!("POST /api/v1/twins/p/revert {body}")]);
+    let wrong = ran(
+        &["twin", "set", "p", "--desired", "[]", "--data-dir", "/nowhere"],
+        &Environment::default(),
+    );
+    assert_ne!(wrong.exit, Exit::Fine);
+}
+
+#[test]
+fn the_history_of_a_twin_is_a_table_and_a_difference_is_a_patch() {
+    let page = r#"{"items": [{"version": 2, "at": "2026-05-04T09:00:00Z", "by": "token:1", "patch": {"a": 1}}], "next": null}"#;
+    let (requests, told) =
+        asked(&["twin", "history", "p", "--section", "reported"], vec![json(200, page)]);
+    let path = "GET /api/v1/twins/p/history?section=reported&limit=100";
+    assert_eq!(requests, [path]);
+    assert!(told.out.contains("token:1") && told.out.contains(r#"{"a":1}"#), "{}", told.out);
+    let diff = r#"{"section": "desired", "from": 2, "to": 3, "patch": {"a": null}}"#;
+    let (requests, told) =
+        asked(&["twin", "diff", "p", "--from", "2", "--to", "3"], vec![json(200, diff)]);
+    assert_eq!(requests, ["GET /api/v1/twins/p/diff?section=desired&from=2&to=3"]);
+    assert_eq!(told.out.split_whitespace().collect::<String>(), r#"{"a":null}"#);
 }
