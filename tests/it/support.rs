@@ -79,7 +79,8 @@ impl Hub {
         let text = format!(
             "data_dir = {data:?}\nhostname = \"localhost\"\niothub_hostname = \"localhost\"\n\
              device_id = \"{EDGE}\"\n{more}\n[listen]\nmqtt_plain = \"127.0.0.1:0\"\n\
-             mqtt = \"127.0.0.1:0\"\nhttps = \"127.0.0.1:0\"\napi = \"127.0.0.1:0\"\n"
+             mqtt = \"127.0.0.1:0\"\namqp = \"127.0.0.1:0\"\nhttps = \"127.0.0.1:0\"\n\
+             api = \"127.0.0.1:0\"\n"
         );
         std::fs::write(folder.path().join("weir.toml"), text).unwrap();
         let (process, mqtt) = spawn(folder.path(), &data);

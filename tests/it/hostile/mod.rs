@@ -11,12 +11,18 @@
 //! A new listener is one call of [`besiege`] with its tables, and one of `records::cases` when it
 //! speaks TLS.
 
+mod amqp;
+mod amqp_frames;
+mod amqp_links;
+mod amqp_values;
+mod https;
 mod mqtt;
 mod mqtt_connects;
 mod mqtt_corpus;
 mod mqtt_packets;
 mod mqtt_sessions;
 mod records;
+mod websocket;
 
 use crate::support::{Hub, PATIENCE, now, wait_at_most};
 use futures::future::join_all;
@@ -29,6 +35,8 @@ use tokio::net::TcpSocket;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
+/// The longest that a right exchange takes.
+const OPENING: Duration = Duration::from_secs(10);
 /// The longest that a breach of a rule may stand.
 const LIMIT: Duration = Duration::from_secs(5);
 /// The longest round trip of a well-behaved client meanwhile.
@@ -69,6 +77,8 @@ pub(crate) enum End {
     Closed(Said),
     /// This is said; the connection may stay.
     Answered(Said),
+    /// The connection is closed, or this is said.
+    Either(Said),
 }
 
 /// One thing that a client may not do.
@@ -107,6 +117,7 @@ impl Case {
 }
 
 /// Where the cases go.
+#[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
@@ -114,8 +125,8 @@ pub(crate) struct Target {
     pub(crate) tls: Option<TlsConnector>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Target {
     pub(crate) fn plain(name: &'static str, address: SocketAddr) -> Self {
@@ -162,6 +173,42 @@ impl Heard {
     }
 }
 
+/// Says one thing after the other, each when the one before was answered.
+async fn converse(stream: &mut dyn Stream, exchanges: &[Exchange]) -> Result<(), String> {
+    for (number, exchange) in exchanges.iter().enumerate() {
+        stream.write_all(&exchange.say).await.map_err(|e| format!("exchange {number}: {e}"))?;
+        let mut heard = Heard { bytes: Vec::new(), ended: false };
+        let until = Instant::now() + OPENING;
+        while !(exchange.answered)(&heard.bytes) {
+            if !heard.more(stream, until).await {
+                return Err(format!("exchange {number} was answered by {}", shown(&heard.bytes)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A well-behaved client that comes anew every twentieth time: what it says first, and then each time.
+pub(crate) fn good_client<'a>(
+    target: &'a Target,
+    opening: impl Fn() -> Arc<[Exchange]> + Send + 'a,
+    beat: impl Fn(u32) -> Exchange + Send + 'a,
+) -> impl FnMut() -> Result<(), String> + Send + 'a {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (mut stream, mut beats) = (None, 0);
+    move || {
+        runtime.block_on(async {
+            if beats % 20 == 0 {
+                let mut new = target.dial(Ipv4Addr::LOCALHOST).await?;
+                converse(&mut *new, &opening()).await?;
+                stream = Some(new);
+            }
+            beats += 1;
+            converse(stream.as_deref_mut().unwrap(), &[beat(beats)]).await
+        })
+    }
+}
+
 impl Said {
     fn is(&self, bytes: &[u8]) -> bool {
         match self {
@@ -179,16 +226,7 @@ impl Case {
             Ok(stream) => stream?,
             Err(_) => return Err("no connection".to_owned()),
         };
-        for exchange in &*self.opening {
-            stream.write_all(&exchange.say).await.map_err(|e| format!("opening: {e}"))?;
-            let mut heard = Heard { bytes: Vec::new(), ended: false };
-            let until = Instant::now() + PATIENCE;
-            while !(exchange.answered)(&heard.bytes) {
-                if !heard.more(&mut stream, until).await {
-                    return Err(format!("the opening was answered by {}", shown(&heard.bytes)));
-                }
-            }
-        }
+        converse(&mut *stream, &self.opening).await?;
         let begun = Instant::now();
         self.say(&mut stream).await;
         let mut heard = Heard { bytes: Vec::new(), ended: false };
@@ -197,6 +235,7 @@ impl Case {
             let right = match &self.end {
                 End::Closed(said) => heard.ended && said.is(&heard.bytes),
                 End::Answered(said) => said.is(&heard.bytes),
+                End::Either(said) => heard.ended || said.is(&heard.bytes),
             };
             let after = begun.elapsed();
             if right && after <= self.within {
