@@ -281,7 +281,8 @@ fn debug_one_by_one() {
         for case in table {
             at += 1;
             let begun = crate::support::now();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let result = runtime.block_on(case.play(&target, super::source(at)));
             drop(runtime);
             let took = begun.elapsed();
@@ -292,9 +293,18 @@ fn debug_one_by_one() {
             if result.is_err() || after > spins + 8 || took.as_millis() > 2500 {
                 println!("{took:?} cpu {after} {} {:?}", case.name, result);
             }
-            if after > spins + 8 { spins = after; }
+            if after > spins + 8 {
+                spins = after;
+            }
         }
     }
     let log = std::fs::read_to_string(hub.folder().join("log")).unwrap();
-    println!("{}", log.lines().filter(|l| l.contains("panic") || l.contains("ERROR")).take(20).collect::<Vec<_>>().join("\n"));
+    println!(
+        "{}",
+        log.lines()
+            .filter(|l| l.contains("panic") || l.contains("ERROR"))
+            .take(20)
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
 }

@@ -75,6 +75,7 @@ class Hub {
     const lines = [
       `data_dir = "${hub.data}"`, `hostname = "${SCENE.gateway}"`, `iothub_hostname = "${SCENE.iothub}"`,
       `device_id = "${SCENE.edge}"`, '[listen]', ...listen, 'api = "127.0.0.1:0"',
+      '[workload]', `http = "127.0.0.1:${await freePort()}"`,
     ];
     fs.writeFileSync(hub.config, lines.join('\n') + '\n');
     hub.log = fs.openSync(path.join(hub.dir, 'weir.log'), 'a');
@@ -141,6 +142,14 @@ class Hub {
 
   connectionString(...words) {
     return execFileSync(WEIR, ['connection-string', '--config', this.config, ...words], { encoding: 'utf8' }).trim();
+  }
+
+  /** The variables that IoT Edge sets for a module; by its socket, or by the port. */
+  edgeEnvironment(name, transport) {
+    const words = ['edge-environment', '--config', this.config, '--module', name];
+    if (transport === 'http') words.push('--http');
+    const lines = execFileSync(WEIR, words, { encoding: 'utf8' }).trim().split('\n');
+    return Object.fromEntries(lines.map((line) => line.split(/=(.*)/s).slice(0, 2)));
   }
 
   /** Connection string of a module of the edge device, which is made if there is none. */

@@ -52,6 +52,15 @@ class Clients {
     return this.connect(await this.make(device.Client, text, transport, options), name);
   }
 
+  /** A module as IoT Edge starts it: it has no connection string, only variables. */
+  async edgeModule(name, transport, workload) {
+    Object.assign(process.env, hub.edgeEnvironment(name, workload));
+    const client = await device.ModuleClient.fromEnvironment(TRANSPORTS[transport]);
+    this.open.push(client);
+    client.on('error', () => {});
+    return this.connect(client, name);
+  }
+
   /** A client that is not connected yet. */
   async make(kind, connectionString, transport, options) {
     const client = kind.fromConnectionString(connectionString, TRANSPORTS[transport]);
