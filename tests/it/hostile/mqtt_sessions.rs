@@ -208,7 +208,7 @@ fn patches() -> Vec<(&'static str, Vec<u8>)> {
         ("is null", "null".to_owned()),
         ("is a number", "1".to_owned()),
         ("is two objects", "{}{}".to_owned()),
-        ("is 11 deep", nested(11)),
+        ("is 12 deep", nested(12)),
         ("is 10,000 deep", nested(10_000)),
         ("opens 100,000 arrays", "[".repeat(100_000)),
         ("has NaN", "{\"a\":NaN}".to_owned()),
