@@ -61,7 +61,7 @@ class Hub:
             f.write(
                 'data_dir = "%s"\nhostname = "%s"\niothub_hostname = "%s"\ndevice_id = "%s"\n%s\n'
                 '[listen]\n%s\napi = "127.0.0.1:0"\n[workload]\nhttp = "127.0.0.1:%d"\n'
-                % (self.data, GATEWAY, IOTHUB, EDGE, extra, "\n".join(listen), _free_port())
+                % (self.data, GATEWAY, IOTHUB, EDGE, extra, "\n".join(listen), free_port())
             )
         self.log = open(os.path.join(self.dir, "weir.log"), "ab")
         self.process = None

@@ -68,6 +68,14 @@ pub(crate) async fn serve_answers(mut receiver: Receiver, mut seat: Seat) {
             Err(_) => break,
         };
         used += 1;
+        // Before whoever called gets it: he may tell the client to close, which would then never hear
+        // that its answer was taken.
+        if !delivery.settled {
+            let state = DeliveryState::Accepted(Accepted {});
+            if settler.settle(delivery.id, delivery.id, state).await.is_err() {
+                break;
+            }
+        }
         match read_answer(&delivery.payload) {
             // A late one is dropped; the client cannot do anything about it.
             Some((id, answer)) => {
@@ -76,12 +84,6 @@ pub(crate) async fn serve_answers(mut receiver: Receiver, mut seat: Seat) {
                 }
             }
             None => debug!("an answer of a method cannot be read"),
-        }
-        if !delivery.settled {
-            let state = DeliveryState::Accepted(Accepted {});
-            if settler.settle(delivery.id, delivery.id, state).await.is_err() {
-                break;
-            }
         }
     }
     link::close_receiver(receiver).await;
