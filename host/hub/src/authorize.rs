@@ -71,7 +71,7 @@ names! {
         SendCommands = "send commands",
         /// Read what became of cloud-to-device messages.
         ReadFeedback = "read feedback",
-        /// Read any twin; query.
+        /// Read any twin.
         ReadTwins = "read twins",
         /// Change desired properties and tags of any twin.
         WriteTwins = "write twins",
