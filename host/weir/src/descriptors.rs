@@ -17,7 +17,7 @@ pub(crate) fn make_room() {
     let wish = Rlimit { current: Some(current), maximum: found.maximum };
     match setrlimit(Resource::Nofile, wish) {
         Ok(()) if current >= WANTED => {
-            info!(descriptors = current, "room for descriptors was made")
+            info!(descriptors = current, "room for descriptors was made");
         }
         Ok(()) => warn!(
             descriptors = current,
