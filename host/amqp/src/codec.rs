@@ -186,7 +186,10 @@ impl<'a> Reader<'a> {
             0xa3 | 0xb3 => Value::Symbol(self.symbol(wide)?),
             0x45 => Value::List(Compound { items: &[], count: 0 }),
             0xc0 | 0xd0 => Value::List(self.compound(wide)?),
-            0xc1 | 0xd1 => Value::Map(self.compound(wide)?),
+            0xc1 | 0xd1 => match self.compound(wide)? {
+                pairs if pairs.count % 2 == 0 => Value::Map(pairs),
+                _ => return Err(Malformed::Size),
+            },
             0xe0 | 0xf0 => {
                 self.variable(wide)?;
                 Value::Array

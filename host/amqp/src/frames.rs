@@ -142,11 +142,40 @@ impl Frames {
         if std::mem::replace(&mut self.opened, true) {
             return Err(FrameError::State("a connection is opened once"));
         }
-        fields.skip(4)?;
-        // The hub would have to speak all the time.
+        // The library answers an open that it cannot read by a close without a reason, and waits.
+        let Some(Value::String(_)) = fields.next()? else {
+            return Err(Malformed::Expected("a container id").into());
+        };
+        let wrong = |what| Err(FrameError::from(Malformed::Expected(what)));
         match fields.next()? {
-            Some(Value::Unsigned(1..1000)) => Err(FrameError::State("an idle time-out below 1 s")),
-            _ => Ok(()),
+            None | Some(Value::Null | Value::String(_)) => {}
+            Some(_) => return wrong("a host name"),
+        }
+        for (what, most) in [("a frame size", u32::MAX.into()), ("a largest channel", 0xffff)] {
+            match fields.next()? {
+                None | Some(Value::Null) => {}
+                Some(Value::Unsigned(number)) if number <= most => {}
+                Some(_) => return wrong(what),
+            }
+        }
+        match fields.next()? {
+            None | Some(Value::Null) => {}
+            // The hub would have to speak all the time.
+            Some(Value::Unsigned(1..1000)) => {
+                return Err(FrameError::State("an idle time-out below 1 s"));
+            }
+            Some(Value::Unsigned(_)) => {}
+            Some(_) => return wrong("an idle time-out"),
+        }
+        for what in ["locales", "locales", "capabilities", "capabilities"] {
+            match fields.next()? {
+                None | Some(Value::Null | Value::Symbol(_) | Value::Array) => {}
+                Some(_) => return wrong(what),
+            }
+        }
+        match fields.next()? {
+            None | Some(Value::Null | Value::Map(_)) => Ok(()),
+            Some(_) => wrong("properties"),
         }
     }
 

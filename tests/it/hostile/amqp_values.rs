@@ -16,7 +16,9 @@ pub(crate) fn cases(o: &Openings) -> Vec<Case> {
     let rule = "AMQP 1.6, 1.2";
     for (name, value) in values() {
         let properties = map(&[symbol("p"), value.clone()]);
-        let fields = [&vec![string("x"); 1][..], &vec![null(); 8], std::slice::from_ref(&properties)].concat();
+        let fields =
+            [&vec![string("x"); 1][..], &vec![null(); 8], std::slice::from_ref(&properties)]
+                .concat();
         let bytes = performative(0, OPEN, &fields);
         cases.push(Case::new(format!("{name} in an open"), rule, &o.header, bytes, closed()));
         let fields = [&[string("x"), uint(0), bool(false)][..], &vec![null(); 10], &[properties]];

@@ -283,7 +283,7 @@ fn dealt(cases: Vec<Case>) -> Vec<Vec<Case>> {
 #[test]
 fn bad_requests_and_websockets_are_refused_and_harm_nobody() {
     let hub = Hub::start();
-    for device in [DEVICE, OTHER, "canary"] {
+    for device in [DEVICE, OTHER, "canary", "ws-0", "ws-1", "ws-2", "ws-3", "ws-4"] {
         hub.identity(device, None);
     }
     let target = Target::tls("HTTPS", &hub, "https");

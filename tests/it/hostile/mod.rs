@@ -46,7 +46,7 @@ const GROWTH_KIB: u64 = 8 * 1024;
 /// Descriptors that come and go by themselves: the well-behaved client's last connections, the store's.
 const DESCRIPTORS: usize = 4;
 
-/// Something that is said, and how one knows that it was answered.
+/// Something that is said, and how one knows, by all that was heard so far, that it was answered.
 pub(crate) struct Exchange {
     pub(crate) say: Vec<u8>,
     pub(crate) answered: fn(&[u8]) -> bool,
@@ -175,9 +175,10 @@ impl Heard {
 
 /// Says one thing after the other, each when the one before was answered.
 async fn converse(stream: &mut dyn Stream, exchanges: &[Exchange]) -> Result<(), String> {
+    // Answers may come early: what is right is judged by all that was heard.
+    let mut heard = Heard { bytes: Vec::new(), ended: false };
     for (number, exchange) in exchanges.iter().enumerate() {
         stream.write_all(&exchange.say).await.map_err(|e| format!("exchange {number}: {e}"))?;
-        let mut heard = Heard { bytes: Vec::new(), ended: false };
         let until = Instant::now() + OPENING;
         while !(exchange.answered)(&heard.bytes) {
             if !heard.more(stream, until).await {

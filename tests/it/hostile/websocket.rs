@@ -63,16 +63,21 @@ pub(crate) fn cases() -> Vec<Case> {
             cases.push(if name.contains("cut") { case.sent(How::ThenEnd) } else { case });
         }
     }
-    let accepted = |bytes: &[u8]| bytes == [0x82, 4, 0x20, 2, 0, 0];
-    let connect = Exchange { say: frame(0x82, &good_connect("leaf", 60)), answered: accepted };
-    let known: Arc<[Exchange]> = vec![opened("mqtt"), connect].into();
-    for (name, payload) in [
+    let accepted = |bytes: &[u8]| bytes.ends_with(&[0x82, 4, 0x20, 2, 0, 0]);
+    for (number, (name, payload)) in [
         ("a packet of type 0", vec![0, 0]),
         ("256 MiB announced", vec![0x32, 0xff, 0xff, 0xff, 0x7f]),
         ("another's topic", publish("devices/other/messages/events/", b"{}")),
         ("a second CONNECT", good_connect("leaf", 60)),
         ("a wildcard in a topic", publish("devices/#", b"{}")),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // They are played side by side, and one identity has one connection.
+        let connect = frame(0x82, &good_connect(&format!("ws-{number}"), 60));
+        let connect = Exchange { say: connect, answered: accepted };
+        let known: Arc<[Exchange]> = vec![opened("mqtt"), connect].into();
         let name = format!("MQTT inside: {name}");
         cases.push(Case::new(name, "MQTT-4.8.0-1", &known, frame(0x82, &payload), closed()));
     }
