@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
@@ -52,14 +53,14 @@ impl Port {
 
     /// The token of an identity that `register` has made.
     fn token(&self, identity: &Identity) -> String {
-        let expires = self.hub.clock.now().after(std::time::Duration::from_secs(3_600));
+        let expires = self.hub.clock.now().after(Duration::from_secs(3_600));
         make_token(&KEY.parse().unwrap(), &resource_of("hub.example", identity), expires, None)
     }
 
     /// The token of a back end that may do everything.
     async fn service_token(&self) -> String {
         let key = self.hub.hub.service_key("iothubowner").await.unwrap();
-        let expires = self.hub.clock.now().after(std::time::Duration::from_secs(3_600));
+        let expires = self.hub.clock.now().after(Duration::from_secs(3_600));
         make_token(&key, "hub.example", expires, Some("iothubowner"))
     }
 
@@ -93,12 +94,15 @@ impl Port {
         let mut stream = self.connect().await;
         stream.write_all(request).await.unwrap();
         let mut answer = Vec::new();
+        let reading = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer));
         // Servers need not say close_notify.
-        drop(stream.read_to_end(&mut answer).await);
+        drop(reading.await.expect("the hub answers and closes"));
         String::from_utf8_lossy(&answer).into_owned()
     }
 }
 
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 fn device(name: &str) -> Identity {
